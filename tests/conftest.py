@@ -1,0 +1,28 @@
+"""What every test shares: hypothesis profiles. Fixtures live beside the tests that use them.
+
+`default` remembers failing examples in .hypothesis/ and tries them first. `ci`, chosen when CI is set, tries
+more examples from a seed that it prints; `--hypothesis-profile=ci --hypothesis-seed=N` repeats such a run.
+Neither has a deadline: a busy machine is no failure.
+"""
+
+import os
+import secrets
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("ci", deadline=None, print_blob=True, max_examples=200)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    profile = config.getoption("--hypothesis-profile") or settings.get_current_profile_name()
+    if profile == "ci" and config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = str(secrets.randbits(32))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    seed = config.getoption("--hypothesis-seed")
+    return None if seed is None else f"hypothesis seed: {seed} (--hypothesis-seed={seed})"
