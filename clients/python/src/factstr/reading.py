@@ -1,0 +1,68 @@
+"""Owns how far a query's result has been read, and how to go on after an interruption as if there had been none.
+
+The log is immutable, so the rest of a snapshot can be asked for again, exactly: the facts after the last one that
+was returned, up to the context version that the first message named.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from factstr.event import EventRecord
+from factstr.query import EventQuery
+from factstr.requests import checked_number
+from factstr.v1 import event_store_service_pb2
+
+Order: TypeAlias = Literal["ascending", "descending"]
+
+_ORDERS = {
+    "ascending": event_store_service_pb2.ORDER_ASCENDING,
+    "descending": event_store_service_pb2.ORDER_DESCENDING,
+}
+
+
+@dataclass(slots=True)
+class Reading:
+    """One result: what was asked for, and what has come so far."""
+
+    query: EventQuery
+    limit: int | None
+    order: Order
+    before: int | None
+    context_version: int | None = None
+    last_returned: int | None = None
+    _returned: int = 0
+    _started: bool = False
+
+    def __post_init__(self) -> None:
+        checked_number("min_sequence_number", self.query.min_sequence_number)
+        checked_number("limit", self.limit)
+        checked_number("before", self.before)
+        if self.order not in _ORDERS:
+            raise ValueError(f"order is {self.order!r}; it must be 'ascending' or 'descending'")
+
+    def request(self) -> event_store_service_pb2.QueryRequest:
+        """Return the request for what has not come yet."""
+        query, before, limit = self.query, self.before, self.limit
+        if self._started:
+            end = (self.context_version or 0) + 1
+            before = end if before is None else min(before, end)
+            limit = None if limit is None else limit - self._returned
+            if self.last_returned is not None and self.order == "ascending":
+                query = query.after(self.last_returned)
+            elif self.last_returned is not None:
+                before = self.last_returned
+        return event_store_service_pb2.QueryRequest(
+            query=query.to_proto(), limit=limit, order=_ORDERS[self.order], before_sequence_number=before
+        )
+
+    def take(self, message: event_store_service_pb2.QueryResponse) -> list[EventRecord]:
+        """Take in the next message and return its facts."""
+        if not self._started:
+            self._started = True
+            if message.HasField("current_context_version"):
+                self.context_version = message.current_context_version
+        records = [EventRecord.from_proto(record) for record in message.event_records]
+        if records:
+            self.last_returned = records[-1].sequence_number
+            self._returned += len(records)
+        return records

@@ -1,0 +1,110 @@
+"""Owns when a call may be repeated, how often, and after how long: decided by the reason of the failure.
+
+Pure: the synchronous and the asyncio store drive it, each with its own way to call and to wait.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from time import monotonic
+from typing import Final
+
+import grpc
+
+from factstr.errors import KNOWN_REASONS, FactstrError, error_from
+
+_NOTHING_COMMITTED: Final = frozenset({"SERVER_BUSY", "SERVER_DRAINING", "STORE_UNAVAILABLE"})
+"""Reasons that promise that nothing was committed and that may pass: safe to repeat for every call."""
+
+_PASSING_CODES: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.INTERNAL,
+    }
+)
+_AMBIGUOUS: Final = frozenset({"APPEND_OUTCOME_UNKNOWN", "INTERNAL"})
+"""Reasons, and where there is no known one the statuses above, that may pass but promise nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a failed call is repeated, and how long it waits before: seconds, doubled each time, with jitter.
+
+    A delay that the server asks for is kept. Nothing is repeated beyond the call's timeout. `Retries(limit=0)`
+    repeats nothing.
+    """
+
+    limit: int = 5
+    first_delay: float = 0.05
+    longest_delay: float = 2.0
+
+    def delay(self, repetition: int) -> float:
+        """Return how many seconds to wait before the given repetition, counted from 0."""
+        longest = min(self.longest_delay, self.first_delay * 2**repetition)
+        # Half of it at random, so that callers who failed together do not come back together.
+        return random.uniform(longest / 2, longest)  # noqa: S311  (jitter, not a secret)
+
+
+DEFAULT_RETRIES: Final = Retries()
+
+# The competitor has committed already, so little is to be waited for.
+_CONFLICT_RETRIES: Final = Retries(first_delay=0.005, longest_delay=0.2)
+
+
+def conflict_delays(attempts: int) -> Iterator[float]:
+    """Return the seconds to wait between so many attempts to decide. Raises ValueError when there is none."""
+    if attempts < 1:
+        raise ValueError(f"attempts is {attempts}; it must be at least 1")
+    return map(_CONFLICT_RETRIES.delay, range(attempts - 1))
+
+
+class Effect(Enum):
+    """What a repetition of a call could do."""
+
+    NONE = auto()
+    """It only reads."""
+    ONCE = auto()
+    """It appends with an idempotency key, so a repetition commits nothing twice."""
+    TWICE = auto()
+    """It appends without a key."""
+
+
+class Attempts:
+    """One call with its repetitions, within one deadline."""
+
+    __slots__ = ("_deadline", "_effect", "_repetitions", "_retries")
+
+    def __init__(self, retries: Retries, timeout: float | None, effect: Effect) -> None:
+        self._retries = retries
+        self._deadline = None if timeout is None else monotonic() + timeout
+        self._effect = effect
+        self._repetitions = 0
+
+    def remaining(self) -> float | None:
+        """Return the seconds left; None when there is no deadline."""
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+    def delay_after(self, failure: grpc.RpcError) -> float:
+        """Return how many seconds to wait before the next attempt; raise the FactstrError when there is none."""
+        error = error_from(failure, appending=self._effect is not Effect.NONE)
+        if self._repetitions >= self._retries.limit or not self._may_repeat(error):
+            raise error from failure
+        delay = max(self._retries.delay(self._repetitions), error.retry_delay or 0.0)
+        remaining = self.remaining()
+        if remaining is not None and delay >= remaining:
+            raise error from failure
+        self._repetitions += 1
+        return delay
+
+    def _may_repeat(self, error: FactstrError) -> bool:
+        if error.reason in _NOTHING_COMMITTED:
+            return True
+        if self._effect is Effect.TWICE:
+            return False
+        return error.reason in _AMBIGUOUS or (
+            error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
+        )

@@ -1,0 +1,30 @@
+"""What the client's tests share: a fake server on a free port, and stores that talk to it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+import factstr
+from tests.client.fake_server import FakeServer, serve
+
+IMPATIENT = factstr.Retries(first_delay=0)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeServer]:
+    fake = FakeServer()
+    server = serve(fake)
+    yield fake
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def store(fake: FakeServer) -> Iterator[factstr.EventStore]:
+    with factstr.connect(fake.target, retries=IMPATIENT) as store:
+        yield store
+
+
+@pytest.fixture
+async def aio_store(fake: FakeServer) -> AsyncIterator[factstr.aio.EventStore]:
+    async with factstr.aio.connect(fake.target, retries=IMPATIENT) as store:
+        yield store
