@@ -13,7 +13,7 @@ LAYERS = {
     "cli": ("settings", "server", "rpc", "log", "stores", "contract"),
     "server": ("settings", "rpc", "log", "stores", "contract"),
     "settings": ("contract",),
-    "rpc": ("log", "contract"),
+    "rpc": ("settings", "log", "contract"),
     "log": ("stores.protocol", "contract"),
     "stores": ("contract",),
     "contract": (),
