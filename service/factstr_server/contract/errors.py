@@ -1,0 +1,154 @@
+"""Every way in which a call can be refused.
+
+A `Refusal` says what was wrong, where, and what would be right. The edge maps its reason to a status; nothing below
+the edge knows about gRPC.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum, auto
+
+
+class Reason(StrEnum):
+    """The names of `factstr.v1.ErrorReason`, in the order of the wire contract."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, *_: object) -> str:
+        return name
+
+    EMPTY_APPEND = auto()
+    INVALID_EVENT_TYPE = auto()
+    INVALID_PAYLOAD = auto()
+    INVALID_PREDICATE = auto()
+    INVALID_METADATA = auto()
+    INVALID_ARGUMENT = auto()
+    BATCH_TOO_LARGE = auto()
+    UNSUPPORTED_FIELD = auto()
+    CONDITIONAL_APPEND_CONFLICT = auto()
+    IDEMPOTENCY_KEY_REUSED = auto()
+    DURABLE_STREAM_ACTIVE = auto()
+    DURABLE_STREAM_QUERY_MISMATCH = auto()
+    DURABLE_STREAM_LEASE_LOST = auto()
+    DURABLE_STREAM_NOT_FOUND = auto()
+    CURSOR_AHEAD_OF_LOG = auto()
+    LOG_DIVERGED = auto()
+    SERVER_BUSY = auto()
+    QUOTA_EXCEEDED = auto()
+    STORE_FULL = auto()
+    STORE_UNAVAILABLE = auto()
+    SERVER_DRAINING = auto()
+    APPEND_OUTCOME_UNKNOWN = auto()
+    STORE_CORRUPT = auto()
+    UNAUTHENTICATED = auto()
+    PERMISSION_DENIED = auto()
+    NOT_IMPLEMENTED = auto()
+    INTERNAL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """What is wrong with one field of a request, and what would be right."""
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """A call that is answered with an error.
+
+    `metadata` holds the numbers that a program may want; `retry_after` says when to try again, where that makes
+    sense. Text never quotes more of the caller's input than `errors.quoted` lets through.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[FieldViolation] = (),
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = tuple(violations)
+        self.retry_after = retry_after
+
+
+class ConditionalAppendConflict(Refusal):
+    """The context does not have the expected version; nothing was committed.
+
+    `expected` is as sent (None and 0 both expected that no fact matches), `actual` is the highest sequence number
+    among the facts that match now, or None.
+    """
+
+    def __init__(self, expected: int | None, actual: int | None) -> None:
+        wanted = f"version {expected}" if expected else "no matching fact"
+        found = f"its version is {actual}" if actual else "no fact matches"
+        super().__init__(
+            Reason.CONDITIONAL_APPEND_CONFLICT,
+            f"the context has changed: expected {wanted}, but {found}; read it again, decide again, and append with "
+            "the version read",
+            metadata={
+                name: str(version)
+                for name, version in (
+                    ("expected_context_version", expected),
+                    ("actual_context_version", actual),
+                )
+                if version is not None
+            },
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+QUOTED_CHARACTERS = 64
+"""At most this much of a caller's input appears in an error."""
+
+
+def quoted(text: str) -> str:
+    """The caller's input as it may appear in an error: at most 64 characters, on one line, printable."""
+    shown = text[:QUOTED_CHARACTERS]
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
+    return f"`{shown}`" + ("…" if len(text) > QUOTED_CHARACTERS else "")
+
+
+def idempotency_key_reused(key: str) -> Refusal:
+    return Refusal(
+        Reason.IDEMPOTENCY_KEY_REUSED,
+        f"idempotency_key: {quoted(key)} belongs to an earlier, different request; use a new key for a new request, "
+        "and repeat a request unchanged",
+    )
+
+
+def store_unavailable(problem: str) -> Refusal:
+    return Refusal(
+        Reason.STORE_UNAVAILABLE,
+        f"the store does not answer ({problem}); nothing was committed, try again",
+        retry_after=timedelta(seconds=1),
+    )
+
+
+def store_full() -> Refusal:
+    return Refusal(
+        Reason.STORE_FULL,
+        "the store has no room left; nothing was committed; free or add space where the store lives",
+    )
+
+
+def outcome_unknown() -> Refusal:
+    return Refusal(
+        Reason.APPEND_OUTCOME_UNKNOWN,
+        "the store failed while committing and cannot tell whether the append is in the log; repeat it only with an "
+        "idempotency key, or read first",
+    )
+
+
+def store_corrupt(problem: str) -> Refusal:
+    return Refusal(
+        Reason.STORE_CORRUPT,
+        f"the store holds something that cannot be: {problem}; stop writing and restore or verify the store",
+    )

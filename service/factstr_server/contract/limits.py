@@ -1,0 +1,24 @@
+"""The limits of valid input: the same on every store and every server."""
+
+from typing import Final
+
+MAX_EVENTS_PER_APPEND: Final = 10_000
+MAX_APPEND_BYTES: Final = 3 * 1024 * 1024
+MAX_QUERY_BYTES: Final = 256 * 1024
+MAX_QUERY_ALTERNATIVES: Final = 1_000
+MAX_PREDICATE_NODES: Final = 1_000
+MAX_EVENT_TYPE_CHARACTERS: Final = 256
+MAX_IDEMPOTENCY_KEY_CHARACTERS: Final = 200
+MAX_DURABLE_STREAM_CHARACTERS: Final = 200
+MAX_JSON_NESTING: Final = 64
+MAX_NUMBER_DIGITS: Final = 100
+MAX_NUMBER_EXPONENT: Final = 300
+MAX_METADATA_ENTRIES: Final = 64
+MAX_METADATA_KEY_CHARACTERS: Final = 128
+MAX_METADATA_VALUE_BYTES: Final = 16 * 1024
+
+MAX_SEQUENCE_NUMBER: Final = 2**63 - 1
+"""Sequence numbers above it in requests mean "above every fact" and never reach a store."""
+
+MAX_TERMS_PER_FACT: Final = 2_000
+"""A fact with more index terms is indexed by its type and the term `overflow`."""

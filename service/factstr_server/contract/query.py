@@ -1,0 +1,161 @@
+"""Queries: which facts make up a context.
+
+An `EventQuery` is what a caller says. `compile_query` validates it once; the `CompiledQuery` answers exactly whether a
+fact matches (`contract.matching`), which index terms its facts must hold (`contract.terms`), and what its canonical
+form is.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from factstr_server.contract.errors import Reason
+from factstr_server.contract.json_text import InvalidJson, Json, canonical_text, count_nodes, parse_exact
+from factstr_server.contract.limits import MAX_PREDICATE_NODES, MAX_QUERY_ALTERNATIVES
+from factstr_server.contract.matching import contains, parsed_exactly_where_needed
+from factstr_server.contract.terms import event_type_term, predicate_terms
+from factstr_server.contract.validation import Violations, event_type_problem
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """One alternative. None is unconstrained; an empty tuple matches nothing."""
+
+    event_types: tuple[str, ...] | None = None
+    payload_predicates: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Filters joined by OR; none means all facts. `min_sequence_number` only limits what is returned."""
+
+    filters: tuple[EventFilter, ...] = ()
+    min_sequence_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FilterTerms:
+    """What the index must propose for one filter: (any of the type terms) AND (any predicate: all of its terms)."""
+
+    event_types: tuple[str, ...] | None
+    predicates: tuple[tuple[str, ...], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _CompiledFilter:
+    event_types: frozenset[str] | None
+    predicates: tuple[Json, ...] | None
+
+    @property
+    def matches_nothing(self) -> bool:
+        return self.event_types == frozenset() or self.predicates == ()
+
+
+class CompiledQuery:
+    """A validated query. `everything` and `nothing` are known without looking at a fact."""
+
+    def __init__(self, filters: Sequence[_CompiledFilter], min_sequence_number: int | None = None) -> None:
+        self.min_sequence_number = min_sequence_number
+        self._canonical_filters = tuple(filters)
+        self._filters = tuple(f for f in filters if not f.matches_nothing)
+        self.everything = not filters or any(
+            f.event_types is None and f.predicates is None for f in self._filters
+        )
+        self.nothing = bool(filters) and not self._filters
+
+    def matches(self, event_type: str, payload: Callable[[], bytes]) -> bool:
+        """Whether a fact matches: the one exact answer. The payload is only asked for where it matters."""
+        if self.everything:
+            return True
+        undecided: list[Json] = []
+        for candidate in self._filters:
+            if candidate.event_types is not None and event_type not in candidate.event_types:
+                continue
+            if candidate.predicates is None:
+                return True
+            undecided.extend(candidate.predicates)
+        if not undecided:
+            return False
+        return parsed_exactly_where_needed(
+            payload(), lambda value: any(contains(value, predicate) for predicate in undecided)
+        )
+
+    @cached_property
+    def terms(self) -> tuple[FilterTerms, ...]:
+        """For each filter, the terms that every fact that it matches holds (or the fact holds `overflow`)."""
+        return tuple(
+            FilterTerms(
+                None if f.event_types is None else tuple(map(event_type_term, sorted(f.event_types))),
+                None if f.predicates is None else tuple(map(predicate_terms, f.predicates)),
+            )
+            for f in self._filters
+        )
+
+    @cached_property
+    def canonical(self) -> str:
+        """Equal exactly for queries with the same meaning on paper: cursor dropped, lists sorted and de-duplicated,
+        keys sorted, numbers canonical; unset and empty stay different.
+        """
+        filters = {
+            json.dumps(
+                [
+                    None if f.event_types is None else sorted(f.event_types),
+                    None if f.predicates is None else sorted({canonical_text(p) for p in f.predicates}),
+                ]
+            )
+            for f in self._canonical_filters
+        }
+        return "[" + ",".join(sorted(filters)) + "]"
+
+
+EVERYTHING = CompiledQuery(())
+"""The query of no filters: all facts."""
+
+
+def compile_query(query: EventQuery, violations: Violations, path: str = "query") -> CompiledQuery:
+    """Validates a query; what is wrong is added to `violations` under `path`, and the result is then of no use."""
+    alternatives = sum(len(f.event_types or ()) + len(f.payload_predicates or ()) for f in query.filters)
+    if alternatives > MAX_QUERY_ALTERNATIVES:
+        violations.add(
+            Reason.INVALID_ARGUMENT,
+            f"{path}.filters",
+            f"holds {alternatives} event types and payload predicates; at most {MAX_QUERY_ALTERNATIVES} over all "
+            "filters",
+        )
+        return EVERYTHING
+    return CompiledQuery(
+        [
+            _compile_filter(event_filter, violations, f"{path}.filters[{index}]")
+            for index, event_filter in enumerate(query.filters)
+        ],
+        query.min_sequence_number,
+    )
+
+
+def _compile_filter(event_filter: EventFilter, violations: Violations, path: str) -> _CompiledFilter:
+    for index, event_type in enumerate(event_filter.event_types or ()):
+        if problem := event_type_problem(event_type):
+            violations.add(Reason.INVALID_EVENT_TYPE, f"{path}.event_types.any_of[{index}]", problem)
+    predicates = None
+    if event_filter.payload_predicates is not None:
+        predicates = tuple(
+            _compile_predicate(text, violations, f"{path}.payload_predicates.any_of[{index}]")
+            for index, text in enumerate(event_filter.payload_predicates)
+        )
+    types = event_filter.event_types
+    return _CompiledFilter(None if types is None else frozenset(types), predicates)
+
+
+def _compile_predicate(text: str, violations: Violations, path: str) -> Json:
+    try:
+        value = parse_exact(text.encode())
+    except InvalidJson as error:
+        violations.add(Reason.INVALID_PREDICATE, path, str(error))
+        return None
+    nodes = count_nodes(value)
+    if nodes > MAX_PREDICATE_NODES:
+        violations.add(
+            Reason.INVALID_PREDICATE, path, f"holds {nodes} JSON nodes; at most {MAX_PREDICATE_NODES}"
+        )
+    return value

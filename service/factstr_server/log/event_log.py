@@ -1,0 +1,124 @@
+"""The log as the edge uses it: append, append_if, query, positions."""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.errors import ConditionalAppendConflict, idempotency_key_reused
+from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.log.committer import Committer
+from factstr_server.stores.protocol import (
+    Committed,
+    Conflict,
+    KeyReused,
+    LogStore,
+    Repeated,
+    StoreInfo,
+    Window,
+)
+
+
+class AppendResult(NamedTuple):
+    """What an append committed, now or (repeated) when its key was first used. Time in microseconds since 1970."""
+
+    first_sequence_number: int
+    last_sequence_number: int
+    occurred_at: int
+    repeated: bool
+
+    @property
+    def committed_count(self) -> int:
+        return self.last_sequence_number - self.first_sequence_number + 1
+
+
+class QueryPart(NamedTuple):
+    """The next records of a query's result."""
+
+    records: list[bytes]
+    last_returned_sequence_number: int | None
+    context_version: int | None
+
+
+class EventLog:
+    """One store and its committer. Every method may be called by any number of tasks of one event loop."""
+
+    def __init__(self, store: LogStore) -> None:
+        self._store = store
+        self._committer = Committer(store)
+
+    async def open(self) -> None:
+        """Opens the store and starts committing. Raises StoreError."""
+        await self._store.open()
+        self._committer.start()
+
+    async def drain(self) -> None:
+        """Refuses new appends and finishes those under way."""
+        await self._committer.drain()
+
+    async def close(self) -> None:
+        await self.drain()
+        await self._store.close()
+
+    @property
+    def info(self) -> StoreInfo:
+        return self._store.info
+
+    async def head(self) -> int:
+        return await self._store.head()
+
+    async def sequence_number_at(self, microseconds: int) -> int:
+        return await self._store.sequence_number_at(microseconds)
+
+    async def append(self, append: PreparedAppend) -> AppendResult:
+        """Commits an append, conditional or not. Raises Refusal; ConditionalAppendConflict where its context has
+        changed.
+        """
+        match await self._committer.submit(append):
+            case Committed() as committed:
+                return AppendResult(*committed, repeated=False)
+            case Repeated(first):
+                return AppendResult(*first, repeated=True)
+            case Conflict(expected, actual):
+                raise ConditionalAppendConflict(expected, actual)
+            case KeyReused(key):
+                raise idempotency_key_reused(key)
+
+    async def query(
+        self,
+        query: CompiledQuery,
+        *,
+        limit: int | None = None,
+        descending: bool = False,
+        before: int | None = None,
+    ) -> AsyncIterator[QueryPart]:
+        """The facts that match, in parts of bounded size; an empty result is exactly one part.
+
+        The log is immutable, so the first read's snapshot gives the context version, and later reads of facts up to
+        that version see the same snapshot, in as many short reads as it takes.
+        """
+        unbounded = MAX_SEQUENCE_NUMBER + 1
+        window = Window(
+            after=min(query.min_sequence_number or 0, MAX_SEQUENCE_NUMBER),
+            before=unbounded if before is None else min(before, unbounded),
+            descending=descending,
+            max_facts=limit,
+        )
+        version, page = await self._store.read_context(query, window)
+        last_returned = None
+        while True:
+            if page.records:
+                last_returned = page.last_sequence_number
+                yield QueryPart(page.records, last_returned, version)
+            if page.finished or version is None:
+                break
+            remaining = None if window.max_facts is None else window.max_facts - len(page.records)
+            if descending:
+                window = window._replace(before=page.looked_up_to, max_facts=remaining)
+            else:
+                window = window._replace(
+                    after=page.looked_up_to, before=min(window.before, version + 1), max_facts=remaining
+                )
+            page = await self._store.read_facts(query, window)
+        if last_returned is None:
+            yield QueryPart([], None, version)

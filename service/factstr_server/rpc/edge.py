@@ -1,0 +1,141 @@
+"""What every call passes through: headers, parsing, draining, and the mapping of failures to statuses.
+
+Handlers get bytes and return bytes: requests are parsed here, so that what cannot be parsed gets our error, and records
+are handed through as they are stored.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from uuid import uuid4
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.rpc.status import grpc_status
+from factstr_server.rpc.unknown_fields import parse_request, unsupported_field
+
+OFF_LOOP_BYTES: Final = 64 * 1024
+"""A request above this is parsed, validated and encoded in a thread, so that the event loop goes on."""
+
+_HEADER_PREFIX: Final = "factstr-"
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+Unary: TypeAlias = Callable[[Any, int], Awaitable[Message]]
+"""Answers a request message; the number is the size of the request in bytes."""
+Streaming: TypeAlias = Callable[[Any, int], AsyncIterator[bytes]]
+"""Answers a request message with encoded response messages."""
+
+
+class Edge:
+    """Makes gRPC handlers of a servicer's methods. `draining` turns new calls away."""
+
+    def __init__(self) -> None:
+        self.draining = False
+
+    def handlers(
+        self, service: ServiceDescriptor, unary: Mapping[str, Unary], streaming: Mapping[str, Streaming]
+    ) -> grpc.GenericRpcHandler:
+        """Handlers for every RPC of the service; those without an implementation answer NOT_IMPLEMENTED."""
+        methods = {}
+        for method in service.methods:
+            if method.name in unary:
+                handler = grpc.unary_unary_rpc_method_handler(self._unary(method, unary[method.name]))
+            elif method.name in streaming:
+                handler = grpc.unary_stream_rpc_method_handler(
+                    self._streaming(method, streaming[method.name])
+                )
+            else:
+                handler = _not_implemented(method)
+            methods[method.name] = handler
+        return grpc.method_handlers_generic_handler(service.full_name, methods)
+
+    def _unary(self, method: MethodDescriptor, handle: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        kind = GetMessageClass(method.input_type)
+
+        async def call(raw: bytes, context: Context) -> bytes:
+            try:
+                self._admit(context)
+                response = await handle(await self._parse(kind, raw), len(raw))
+                return response.SerializeToString()
+            except Exception as error:
+                await _abort(context, error, method)
+
+        return call
+
+    def _streaming(
+        self, method: MethodDescriptor, handle: Streaming
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        kind = GetMessageClass(method.input_type)
+
+        async def call(raw: bytes, context: Context) -> None:
+            try:
+                self._admit(context)
+                async for response in handle(await self._parse(kind, raw), len(raw)):
+                    await context.write(response)
+            except Exception as error:
+                await _abort(context, error, method)
+
+        return call
+
+    def _admit(self, context: Context) -> None:
+        """Refuses a call before its request is looked at."""
+        if self.draining:
+            raise Refusal(
+                Reason.SERVER_DRAINING,
+                "the server is shutting down; nothing was done, try again on another server or after its restart",
+                retry_after=timedelta(seconds=1),
+            )
+        for key, _ in context.invocation_metadata() or ():
+            if key.startswith(_HEADER_PREFIX):
+                raise unsupported_field(f"metadata[{key}]", 0, "a header that this server does not know")
+
+    async def _parse(self, kind: type[Message], raw: bytes) -> Message:
+        return await off_loop_if_large(len(raw), parse_request, kind, raw)
+
+
+async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: object) -> T:
+    """Runs pure work here, or in a thread where its input is large."""
+    if size > OFF_LOOP_BYTES:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
+
+
+async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
+    if not isinstance(error, Refusal):
+        error = _internal(error, method)
+    await context.abort_with_status(grpc_status(error))
+
+
+def _internal(error: Exception, method: MethodDescriptor) -> Refusal:
+    """A defect: what happened goes to the log, and only its id to the caller."""
+    error_id = uuid4().hex
+    _log.error("error_id=%s in %s", error_id, method.full_name, exc_info=error)
+    return Refusal(
+        Reason.INTERNAL,
+        f"the server failed; its log says more under {error_id}",
+        metadata={"error_id": error_id},
+    )
+
+
+def _not_implemented(method: MethodDescriptor) -> grpc.RpcMethodHandler:
+    async def call(_: object, context: Context) -> NoReturn:
+        refusal = Refusal(
+            Reason.NOT_IMPLEMENTED,
+            f"{method.name} is not offered by this server; GetServerInfo lists what is",
+        )
+        await context.abort_with_status(grpc_status(refusal))
+
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(call)
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(call)
+    return grpc.unary_unary_rpc_method_handler(call)

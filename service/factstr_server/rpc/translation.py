@@ -1,0 +1,81 @@
+"""Wire messages to contract values, and results to wire messages."""
+
+from datetime import timedelta
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from factstr.v1 import event_pb2, event_store_service_pb2
+from factstr_server.contract.errors import Reason
+from factstr_server.contract.limits import MAX_QUERY_BYTES
+from factstr_server.contract.query import EVERYTHING, CompiledQuery, EventFilter, EventQuery, compile_query
+from factstr_server.contract.record import text_field, varint
+from factstr_server.contract.validation import Violations, invalid_argument
+from factstr_server.log.event_log import AppendResult, QueryPart
+
+_MICROSECONDS: Final = 1_000_000
+_FIRST_SECOND: Final = -62_135_596_800  # 0001-01-01T00:00:00Z
+_LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
+
+
+def compiled_query(message: event_pb2.EventQuery, violations: Violations, path: str) -> CompiledQuery:
+    """The query of a message; an unset one is an empty one: all facts."""
+    size = message.ByteSize()
+    if size > MAX_QUERY_BYTES:
+        violations.add(Reason.INVALID_ARGUMENT, path, f"takes {size} bytes; at most {MAX_QUERY_BYTES}")
+        return EVERYTHING
+    return compile_query(_event_query(message), violations, path)
+
+
+def append_response(result: AppendResult) -> event_store_service_pb2.AppendResponse:
+    return event_store_service_pb2.AppendResponse(
+        first_sequence_number=result.first_sequence_number,
+        last_sequence_number=result.last_sequence_number,
+        committed_count=result.committed_count,
+        occurred_at=timestamp(result.occurred_at),
+        repeated_request=result.repeated,
+    )
+
+
+def query_response(part: QueryPart) -> bytes:
+    """An encoded `QueryResponse` around the records' own bytes."""
+    pieces = [text_field(b"\x0a", record) for record in part.records]
+    if part.last_returned_sequence_number is not None:
+        pieces.append(b"\x10" + varint(part.last_returned_sequence_number))
+    if part.context_version is not None:
+        pieces.append(b"\x18" + varint(part.context_version))
+    return b"".join(pieces)
+
+
+def timestamp(microseconds: int) -> Timestamp:
+    seconds, rest = divmod(microseconds, _MICROSECONDS)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def duration(delta: timedelta) -> Duration:
+    message = Duration()
+    message.FromTimedelta(delta)
+    return message
+
+
+def microseconds_of(message: Timestamp, path: str) -> int:
+    """The last whole microsecond at or before a timestamp. Raises Refusal for what is no timestamp."""
+    if not 0 <= message.nanos < 1_000_000_000 or not _FIRST_SECOND <= message.seconds <= _LAST_SECOND:
+        raise invalid_argument(
+            path, "is no valid timestamp; from 0001-01-01 to 9999-12-31, nanos from 0 to 999,999,999"
+        )
+    return message.seconds * _MICROSECONDS + message.nanos // 1000
+
+
+def _event_query(message: event_pb2.EventQuery) -> EventQuery:
+    return EventQuery(
+        tuple(
+            EventFilter(
+                tuple(f.event_types.any_of) if f.HasField("event_types") else None,
+                tuple(f.payload_predicates.any_of) if f.HasField("payload_predicates") else None,
+            )
+            for f in message.filters
+        ),
+        message.min_sequence_number if message.HasField("min_sequence_number") else None,
+    )

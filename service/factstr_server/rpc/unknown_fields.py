@@ -1,0 +1,59 @@
+"""Requests may hold only what this server knows: a condition must not be dropped in silence."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.contract.validation import invalid_argument
+
+M = TypeVar("M", bound=Message)
+
+
+def parse_request(kind: type[M], raw: bytes) -> M:
+    """The request's message. Raises Refusal: INVALID_ARGUMENT for what is no such message, UNSUPPORTED_FIELD for what
+    this server does not know.
+    """
+    try:
+        request = kind.FromString(raw)
+    except DecodeError:
+        raise invalid_argument(
+            "request",
+            f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's proto files",
+        ) from None
+    # Cheap for the ordinary request: what was sent, less what is unknown, still has the size of what was sent.
+    request.DiscardUnknownFields()
+    if request.ByteSize() != len(raw):
+        refuse_unknown_fields(kind.FromString(raw))
+    return request
+
+
+def refuse_unknown_fields(message: Message) -> None:
+    for path, number in _unknown_fields(message, ""):
+        raise unsupported_field(f"{path}{number}", number, "a field that this server does not know")
+
+
+def unsupported_field(path: str, number: int, what: str) -> Refusal:
+    return Refusal(
+        Reason.UNSUPPORTED_FIELD,
+        f"{path}: the request holds {what}; leave it out, or use a server that supports it",
+        metadata={"path": path, "number": str(number)},
+    )
+
+
+def _unknown_fields(message: Message, path: str) -> Iterator[tuple[str, int]]:
+    for unknown in UnknownFieldSet(message):
+        yield path, unknown.field_number
+    for field, value in message.ListFields():
+        if field.type != FieldDescriptor.TYPE_MESSAGE:
+            continue
+        if field.message_type.GetOptions().map_entry:
+            continue  # an entry has a key and a value, and never gets more
+        if field.is_repeated:
+            for index, element in enumerate(value):
+                yield from _unknown_fields(element, f"{path}{field.name}[{index}].")
+        else:
+            yield from _unknown_fields(value, f"{path}{field.name}.")

@@ -1,0 +1,82 @@
+"""Which appends of a group are committed: the decision that every store shares.
+
+A store supplies what is already in the log (versions, keys); the group's own earlier appends are kept here, in memory,
+so that each append sees those before it and the store is written once, afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from factstr_server.contract.append import Condition, PreparedAppend
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.fact_index import FactIndex
+from factstr_server.stores.protocol import Committed, Conflict, KeyReused, Outcome, Repeated
+
+
+class KnownLog(Protocol):
+    """What was committed before the group."""
+
+    @property
+    def head_now(self) -> int:
+        """The highest sequence number committed before the group."""
+
+    def version(self, query: CompiledQuery, after: int) -> int | None:
+        """The highest sequence number above `after` that matches, or None."""
+
+    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+        """Whether the fact of this number, which exists, matches."""
+
+
+class GroupDecision:
+    """Decides a group, append by append, and keeps what is to be written."""
+
+    def __init__(
+        self,
+        log: KnownLog,
+        keys: Mapping[str, tuple[bytes, Committed]],
+        occurred_at: int,
+    ) -> None:
+        self._log = log
+        self._keys = dict(keys)
+        self.occurred_at = occurred_at
+        self.accepted = FactIndex(log.head_now)
+        self.batches: list[Committed] = []
+        self.new_keys: list[tuple[str, bytes, Committed]] = []
+
+    def decide_all(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        return [self._decide(append) for append in group]
+
+    def _decide(self, append: PreparedAppend) -> Outcome:
+        if append.idempotency and (known := self._keys.get(append.idempotency.key)):
+            fingerprint, first = known
+            if fingerprint == append.idempotency.fingerprint:
+                return Repeated(first)
+            return KeyReused(append.idempotency.key)
+        if append.condition and (conflict := self._conflict(append.condition)):
+            return conflict
+        first_sequence_number = self.accepted.head + 1
+        for event in append.events:
+            self.accepted.add(event)
+        committed = Committed(first_sequence_number, self.accepted.head, self.occurred_at)
+        self.batches.append(committed)
+        if append.idempotency:
+            key, fingerprint = append.idempotency
+            self._keys[key] = (fingerprint, committed)
+            self.new_keys.append((key, fingerprint, committed))
+        return committed
+
+    def _conflict(self, condition: Condition) -> Conflict | None:
+        """None when the context's version is the expected one. Looks after the expected version first, where there
+        are few facts or none, and at the expected fact itself; only a conflict asks the whole context.
+        """
+        query, expected = condition
+        wanted = expected or 0
+        newer = self.accepted.version(query)
+        if newer is None and wanted <= self._log.head_now:
+            newer = self._log.version(query, wanted)
+            if newer is None and (not wanted or self._log.matches(query, wanted)):
+                return None
+        if newer is not None and newer == wanted:
+            return None
+        actual = newer if newer is not None else self._log.version(query, 0)
+        return Conflict(expected, actual)

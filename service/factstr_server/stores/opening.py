@@ -1,0 +1,47 @@
+"""Stores by URL: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, and whatever is installed under the entry
+point group `factstr.stores` (name = scheme, value = a callable of URL and StoreOptions).
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from factstr_server.stores.memory import MemoryStore
+from factstr_server.stores.protocol import LogStore, StoreError, StoreOptions
+from factstr_server.stores.sqlite.store import SqliteStore
+
+Opener: TypeAlias = Callable[[str, StoreOptions], LogStore]
+
+ENTRY_POINT_GROUP: Final = "factstr.stores"
+
+
+def store_by_url(url: str, options: StoreOptions) -> LogStore:
+    """The store of a URL, not yet open. Raises StoreError."""
+    scheme, separator, _ = url.partition(":")
+    installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if separator and scheme in _BUILT_IN:
+        return _BUILT_IN[scheme](url, options)
+    if separator and scheme in installed:
+        opener: Opener = installed[scheme].load()
+        return opener(url, options)
+    known = ", ".join(sorted({*_BUILT_IN, *installed}))
+    raise StoreError(
+        f"store {url!r} has no known scheme ({known}); write memory:, sqlite:///relative.db or sqlite:////absolute.db"
+    )
+
+
+def _memory(url: str, options: StoreOptions) -> LogStore:
+    if url != "memory:":
+        raise StoreError(f"store {url!r}: a memory store takes no path; write memory:")
+    return MemoryStore(options)
+
+
+def _sqlite(url: str, options: StoreOptions) -> LogStore:
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path:
+        raise StoreError(f"store {url!r}: write sqlite:///relative.db or sqlite:////absolute.db")
+    return SqliteStore(Path(path), options)
+
+
+_BUILT_IN: Final[dict[str, Opener]] = {"memory": _memory, "sqlite": _sqlite}

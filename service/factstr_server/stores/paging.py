@@ -1,0 +1,49 @@
+"""One page of a read: which of the candidates match, until the page is full or enough has been looked at."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.protocol import Page, Window
+
+MAX_CANDIDATES_PER_READ: Final = 4096
+"""A read looks at no more candidates than this before it answers, however few of them match."""
+
+
+class Candidate(NamedTuple):
+    """A fact that an index proposes."""
+
+    sequence_number: int
+    event_type: str
+    payload_size: int
+    record: bytes
+
+    def matches(self, query: CompiledQuery) -> bool:
+        return query.matches(self.event_type, lambda: self.record[-self.payload_size :])
+
+
+def fill_page(query: CompiledQuery, window: Window, candidates: Iterable[Candidate]) -> Page:
+    """The page of the candidates, which come in the window's order and end with the window.
+
+    `max_facts` of 0 is answered without looking at any.
+    """
+    records: list[bytes] = []
+    size = 0
+    last = None
+    looked_up_to = window.before if window.descending else window.after
+    if window.max_facts == 0:
+        return Page(records, None, looked_up_to, finished=True)
+    for looked_at, candidate in enumerate(candidates):
+        if looked_at == MAX_CANDIDATES_PER_READ:
+            return Page(records, last, looked_up_to, finished=False)
+        if candidate.matches(query):
+            size += len(candidate.record)
+            if records and size > window.max_bytes:
+                return Page(records, last, looked_up_to, finished=False)
+            records.append(candidate.record)
+            last = candidate.sequence_number
+            if len(records) == window.max_facts:
+                return Page(records, last, last, finished=True)
+        looked_up_to = candidate.sequence_number
+    end = window.after if window.descending else window.before - 1
+    return Page(records, last, end, finished=True)

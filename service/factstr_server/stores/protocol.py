@@ -1,0 +1,131 @@
+"""The seam between the log and a store.
+
+Whatever fulfils `LogStore` and passes `tests/conformance` is a store. Positions are sequence numbers, times are
+microseconds since 1970 in UTC, records are wire-format bytes (`contract.record`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple, Protocol, TypeAlias
+
+from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
+from factstr_server.contract.query import CompiledQuery
+
+
+class Committed(NamedTuple):
+    """The append is durable."""
+
+    first_sequence_number: int
+    last_sequence_number: int
+    occurred_at: int
+
+
+class Repeated(NamedTuple):
+    """The idempotency key belongs to the same request: its first result, again."""
+
+    first: Committed
+
+
+class Conflict(NamedTuple):
+    """The context's version is not the expected one."""
+
+    expected: int | None
+    actual: int | None
+
+
+class KeyReused(NamedTuple):
+    """The idempotency key belongs to another request."""
+
+    key: str
+
+
+Outcome: TypeAlias = Committed | Repeated | Conflict | KeyReused
+
+
+class Window(NamedTuple):
+    """The part of a query's result that one read looks at. Both ends are exclusive."""
+
+    after: int = 0
+    before: int = MAX_SEQUENCE_NUMBER + 1
+    descending: bool = False
+    max_facts: int | None = None
+    max_bytes: int = 256 * 1024
+    """A page ends before the record that would make it larger, unless that record is its first."""
+
+
+class Page(NamedTuple):
+    """What one read found. An unfinished page may be empty: the read only looked as far as it says."""
+
+    records: list[bytes]
+    last_sequence_number: int | None
+    """Of the last record, in the order asked."""
+    looked_up_to: int
+    """Everything from the window's beginning up to it, inclusive, has been looked at."""
+    finished: bool
+    """The whole window has been looked at, or `max_facts` reached."""
+
+
+class ContextRead(NamedTuple):
+    """A context's version and the first page of its facts, from one snapshot."""
+
+    context_version: int | None
+    page: Page
+
+
+class StoreInfo(NamedTuple):
+    """What a store is."""
+
+    kind: str
+    store_id: str
+    """Stable across restarts."""
+    history_id: str
+    """Changes when the log lost its tail."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """What a store is told when it is opened."""
+
+    idempotency_retention: timedelta | None = None
+    """How long idempotency keys are kept; None = for ever."""
+
+
+class LogStore(Protocol):
+    """One log. `commit` is never called twice at once; reads may run concurrently with it and with each other.
+
+    Every call may raise `contract.errors.Refusal` with STORE_UNAVAILABLE, STORE_FULL, STORE_CORRUPT or, from `commit`
+    alone, APPEND_OUTCOME_UNKNOWN. With every other refusal of `commit`, nothing of the group was committed.
+    """
+
+    @property
+    def info(self) -> StoreInfo:
+        """Known once the store is open."""
+
+    async def open(self) -> None:
+        """Makes the store ready, creating it where there is none. Raises StoreError with one clear line."""
+
+    async def close(self) -> None:
+        """Ends the store's connections; idempotent. No other call may be under way."""
+
+    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        """Decides and commits the appends in order, as one durable transaction; each sees those before it. Answers
+        once the outcomes are durable, in the same order. Never cancelled while under way.
+        """
+
+    async def head(self) -> int:
+        """The highest sequence number in the log; 0 when it is empty."""
+
+    async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
+        """The version of the full context, which no window narrows, and the first page of the window's facts."""
+
+    async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+        """One page of the window's facts."""
+
+    async def sequence_number_at(self, microseconds: int) -> int:
+        """The last sequence number committed at or before a time; 0 = none."""
+
+
+class StoreError(Exception):
+    """A store cannot be opened: one line for the person who starts the server."""

@@ -1,0 +1,102 @@
+"""Reads on one connection: versions, pages, positions in time. Used by one thread at a time."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Final
+
+import apsw
+
+from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
+from factstr_server.contract.query import EVERYTHING, CompiledQuery
+from factstr_server.stores.paging import Candidate, fill_page
+from factstr_server.stores.protocol import ContextRead, Page, Window
+from factstr_server.stores.sqlite.lookup import lookup_expression
+
+# The index leads and records follow by primary key; CROSS JOIN keeps the planner from turning that around.
+_PROPOSED: Final = """
+    SELECT r.sequence_number, r.event_type, r.payload_bytes, r.record
+    FROM terms CROSS JOIN records AS r ON r.sequence_number = terms.rowid
+    WHERE terms MATCH ?3 AND terms.rowid > ?1 AND terms.rowid < ?2
+    ORDER BY terms.rowid {}
+"""
+_ALL: Final = """
+    SELECT sequence_number, event_type, payload_bytes, record FROM records
+    WHERE sequence_number > ?1 AND sequence_number < ?2
+    ORDER BY sequence_number {}
+"""
+_STATEMENTS: Final = {
+    (proposed, descending): sql.format("DESC" if descending else "ASC")
+    for proposed, sql in ((True, _PROPOSED), (False, _ALL))
+    for descending in (True, False)
+}
+
+
+class Reader:
+    """The log as one connection sees it."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def head(self) -> int:
+        return int(self._value("SELECT coalesce(max(sequence_number), 0) FROM records"))
+
+    def version(self, query: CompiledQuery, after: int) -> int | None:
+        """The highest sequence number above `after` that matches."""
+        if query.everything:
+            head = self.head()
+            return head if head > after else None
+        with self._candidates(query, Window(after, descending=True)) as newest_first:
+            return next((c.sequence_number for c in newest_first if c.matches(query)), None)
+
+    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+        with self._candidates(EVERYTHING, Window(sequence_number - 1, sequence_number + 1)) as found:
+            return any(candidate.matches(query) for candidate in found)
+
+    def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+        with self._candidates(query, window) as candidates:
+            return fill_page(query, window, candidates)
+
+    def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
+        """One read transaction is one snapshot, however many statements it takes."""
+        self._connection.execute("BEGIN")
+        try:
+            page = self.read_facts(query, window)
+            if _holds_whole_context(window, page):
+                return ContextRead(page.last_sequence_number, page)
+            return ContextRead(self.version(query, 0), page)
+        finally:
+            self._connection.execute("COMMIT")
+
+    def sequence_number_at(self, microseconds: int) -> int:
+        """Times never decrease and numbers have no gaps: a binary search by primary key."""
+        return bisect_right(range(1, self.head() + 1), microseconds, key=self.occurred_at)
+
+    def occurred_at(self, sequence_number: int) -> int:
+        return int(
+            self._value("SELECT occurred_at FROM records WHERE sequence_number = ?", (sequence_number,))
+        )
+
+    @contextmanager
+    def _candidates(self, query: CompiledQuery, window: Window) -> Iterator[Iterator[Candidate]]:
+        if query.nothing:
+            yield iter(())
+            return
+        proposed = not query.everything
+        bindings: tuple[int | str, ...] = (
+            min(window.after, MAX_SEQUENCE_NUMBER),
+            min(window.before, MAX_SEQUENCE_NUMBER),
+        )
+        if proposed:
+            bindings += (lookup_expression(query),)
+        rows = self._connection.execute(_STATEMENTS[proposed, window.descending], bindings)
+        with closing(rows):
+            yield map(Candidate._make, rows)
+
+    def _value(self, sql: str, bindings: tuple[int, ...] = ()) -> int:
+        return self._connection.execute(sql, bindings).get  # type: ignore[no-any-return]
+
+
+def _holds_whole_context(window: Window, page: Page) -> bool:
+    whole = not window.descending and not window.after and window.before > MAX_SEQUENCE_NUMBER
+    return whole and page.finished and (window.max_facts is None or len(page.records) < window.max_facts)

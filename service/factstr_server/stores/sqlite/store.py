@@ -1,0 +1,139 @@
+"""The SQLite store as a `LogStore`: which thread and connection does what.
+
+One writer thread owns the writing connection. Reader threads own a read-only connection each; SQLite gives every read a
+snapshot, so that readers and the writer never wait for each other. The event loop touches no connection.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+
+from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.protocol import (
+    ContextRead,
+    Outcome,
+    Page,
+    StoreError,
+    StoreInfo,
+    StoreOptions,
+    Window,
+)
+from factstr_server.stores.sqlite.database import (
+    FileLock,
+    check_sqlite_version,
+    open_reader,
+    open_writer,
+    translated_errors,
+)
+from factstr_server.stores.sqlite.reading import Reader
+from factstr_server.stores.sqlite.writing import Writer
+
+READER_THREADS: Final = 3
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """A `LogStore` in one file."""
+
+    info: StoreInfo
+
+    def __init__(self, database: Path, options: StoreOptions) -> None:
+        self._database = database
+        self._options = options
+        self._lock: FileLock | None = None
+        self._writer: Writer | None = None
+        self._writing = ThreadPoolExecutor(1, "factstr-sqlite-writer")
+        self._reading = ThreadPoolExecutor(READER_THREADS, "factstr-sqlite-reader")
+        self._own = threading.local()
+        self._readers: list[apsw.Connection] = []
+
+    async def open(self) -> None:
+        await self._run(self._writing, self._open)
+
+    async def close(self) -> None:
+        await self._run(self._writing, self._close)
+        self._writing.shutdown()
+        self._reading.shutdown()
+
+    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        return await self._run(self._writing, self._commit, group)
+
+    async def head(self) -> int:
+        return await self._read(Reader.head)
+
+    async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
+        return await self._read(Reader.read_context, query, window)
+
+    async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+        return await self._read(Reader.read_facts, query, window)
+
+    async def sequence_number_at(self, microseconds: int) -> int:
+        return await self._read(Reader.sequence_number_at, microseconds)
+
+    async def _read(self, read: Callable[..., T], *arguments: object) -> T:
+        return await self._run(self._reading, self._read_here, read, *arguments)
+
+    async def _run(self, threads: ThreadPoolExecutor, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
+
+    # What follows runs in a thread of its own kind.
+
+    def _open(self) -> None:
+        check_sqlite_version()
+        if not self._database.parent.is_dir():
+            raise StoreError(
+                f"cannot open {self._database}: there is no folder {self._database.parent}; create it"
+            )
+        self._lock = FileLock(self._database)
+        try:
+            self._writer = self._open_writer()
+        except StoreError:
+            self._lock.release()
+            raise
+        row = self._writer.connection.execute("SELECT store_id, history_id FROM store").get
+        self.info = StoreInfo("sqlite", *row)
+
+    def _open_writer(self) -> Writer:
+        return Writer(open_writer(self._database), self._options.idempotency_retention)
+
+    def _close(self) -> None:
+        while self._readers:
+            self._readers.pop().close()
+        if self._writer:
+            self._writer.connection.close()
+            self._writer = None
+        if self._lock:
+            self._lock.release()
+            self._lock = None
+
+    def _commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        try:
+            with translated_errors(committing=True):
+                return self._ready_writer().commit(group)
+        except Refusal as refusal:
+            if refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN and self._writer:
+                # What this connection remembers may no longer be what the file holds: the next commit reads it anew.
+                self._writer.connection.close(force=True)
+                self._writer = None
+            raise
+
+    def _ready_writer(self) -> Writer:
+        if self._writer is None:
+            self._writer = self._open_writer()
+        return self._writer
+
+    def _read_here(self, read: Callable[..., T], *arguments: object) -> T:
+        with translated_errors(committing=False):
+            if not hasattr(self._own, "reader"):
+                connection = open_reader(self._database)
+                self._readers.append(connection)
+                self._own.reader = Reader(connection)
+            return read(self._own.reader, *arguments)
