@@ -1,4 +1,4 @@
-"""What every test shares: hypothesis profiles. Fixtures live beside the tests that use them.
+"""What every test shares: hypothesis profiles, and which programs it takes. Fixtures live beside their tests.
 
 `default` remembers failing examples in .hypothesis/ and tries them first. `ci`, chosen when CI is set, tries
 more examples from a seed that it prints; `--hypothesis-profile=ci --hypothesis-seed=N` repeats such a run.
@@ -7,6 +7,7 @@ Neither has a deadline: a busy machine is no failure.
 
 import os
 import secrets
+import shutil
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,8 @@ from hypothesis import settings
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, max_examples=200)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+left_out = pytest.StashKey[int]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -26,3 +29,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str | None:
     seed = config.getoption("--hypothesis-seed")
     return None if seed is None else f"hypothesis seed: {seed} (--hypothesis-seed={seed})"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("FACTSTR_TEST_GRPCURL") or shutil.which("grpcurl"):
+        return
+    impossible = [item for item in items if item.get_closest_marker("grpcurl")]
+    if impossible:
+        config.stash[left_out] = len(impossible)
+        config.hook.pytest_deselected(items=impossible)
+        items[:] = [item for item in items if item not in impossible]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if number := config.stash.get(left_out, 0):
+        terminalreporter.write_line(
+            f"Left out: {number} tests that need a real grpcurl (FACTSTR_TEST_GRPCURL, or on the path)."
+        )
