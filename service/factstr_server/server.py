@@ -111,7 +111,7 @@ class Server:
         self.addresses = tuple(_listen(server, address) for address in self._settings.listen)
         return server
 
-    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+    async def _set_health(self, status: int) -> None:
         for service in SERVICES:
             await self._health.set(service, status)
 

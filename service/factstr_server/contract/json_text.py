@@ -15,11 +15,11 @@ import orjson
 from factstr_server.contract.errors import quoted
 from factstr_server.contract.limits import MAX_JSON_NESTING, MAX_NUMBER_DIGITS, MAX_NUMBER_EXPONENT
 
-Json: TypeAlias = "None | bool | int | Decimal | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | None"
 """An exact JSON value."""
 
-LooseJson: TypeAlias = "None | bool | int | float | Decimal | str | list[LooseJson] | dict[str, LooseJson]"
-"""A JSON value that may hold floats: a float says that the exact value must be asked of `parse_exact`."""
+LooseJson: TypeAlias = object
+"""As `Json`, but it may hold floats: a float says that the exact value must be asked of `parse_exact`."""
 
 _TOO_DEEP: Final = f"is nested more than {MAX_JSON_NESTING} levels deep; flatten it"
 _NUL_ESCAPE: Final = b"\\u0000"
@@ -145,7 +145,8 @@ def _check_string(text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidJson(
-            f"holds a lone surrogate in the string {quoted(text)}; write such a character as a surrogate pair or as itself"
+            f"holds a lone surrogate in the string {quoted(text)}; write the character as a surrogate pair "
+            "or as itself"
         ) from None
 
 

@@ -66,7 +66,7 @@ class Committer:
                 metadata={"limit": str(MAX_QUEUED_BYTES), "actual": str(self._queued_bytes + cost)},
                 retry_after=timedelta(milliseconds=100),
             )
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Queued(append, answer))
         self._queued_bytes += cost
         self._work.set()
@@ -113,7 +113,7 @@ class Committer:
                     await self._commit([queued])
                 return
             _fail(group, refusal)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (a defect must not end the committer)
             _log.exception("a commit of %d appends failed unexpectedly", len(group))
             _fail(group, error)
         else:

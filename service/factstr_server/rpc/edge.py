@@ -28,6 +28,7 @@ _HEADER_PREFIX: Final = "factstr-"
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Unary: TypeAlias = Callable[[Any, int], Awaitable[Message]]
 """Answers a request message; the number is the size of the request in bytes."""
@@ -45,17 +46,18 @@ class Edge:
         self, service: ServiceDescriptor, unary: Mapping[str, Unary], streaming: Mapping[str, Streaming]
     ) -> grpc.GenericRpcHandler:
         """Handlers for every RPC of the service; those without an implementation answer NOT_IMPLEMENTED."""
-        methods = {}
+        methods: dict[str, Handler] = {}
         for method in service.methods:
             if method.name in unary:
-                handler = grpc.unary_unary_rpc_method_handler(self._unary(method, unary[method.name]))
+                methods[method.name] = grpc.unary_unary_rpc_method_handler(
+                    self._unary(method, unary[method.name])
+                )
             elif method.name in streaming:
-                handler = grpc.unary_stream_rpc_method_handler(
+                methods[method.name] = grpc.unary_stream_rpc_method_handler(
                     self._streaming(method, streaming[method.name])
                 )
             else:
-                handler = _not_implemented(method)
-            methods[method.name] = handler
+                methods[method.name] = _not_implemented(method)
         return grpc.method_handlers_generic_handler(service.full_name, methods)
 
     def _unary(self, method: MethodDescriptor, handle: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
@@ -66,7 +68,7 @@ class Edge:
                 self._admit(context)
                 response = await handle(await self._parse(kind, raw), len(raw))
                 return response.SerializeToString()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
         return call
@@ -81,7 +83,7 @@ class Edge:
                 self._admit(context)
                 async for response in handle(await self._parse(kind, raw), len(raw)):
                     await context.write(response)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
         return call
@@ -126,7 +128,7 @@ def _internal(error: Exception, method: MethodDescriptor) -> Refusal:
     )
 
 
-def _not_implemented(method: MethodDescriptor) -> grpc.RpcMethodHandler:
+def _not_implemented(method: MethodDescriptor) -> Handler:
     async def call(_: object, context: Context) -> NoReturn:
         refusal = Refusal(
             Reason.NOT_IMPLEMENTED,

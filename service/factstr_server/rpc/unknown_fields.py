@@ -1,9 +1,8 @@
 """Requests may hold only what this server knows: a condition must not be dropped in silence."""
 
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar, cast
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -11,6 +10,13 @@ from factstr_server.contract.errors import Reason, Refusal
 from factstr_server.contract.validation import invalid_argument
 
 M = TypeVar("M", bound=Message)
+
+
+class UnknownField(Protocol):
+    """What iterating an `UnknownFieldSet` gives; its published types do not say so."""
+
+    @property
+    def field_number(self) -> int: ...
 
 
 def parse_request(kind: type[M], raw: bytes) -> M:
@@ -22,7 +28,8 @@ def parse_request(kind: type[M], raw: bytes) -> M:
     except DecodeError:
         raise invalid_argument(
             "request",
-            f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's proto files",
+            f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's "
+            "proto files",
         ) from None
     # Cheap for the ordinary request: what was sent, less what is unknown, still has the size of what was sent.
     request.DiscardUnknownFields()
@@ -45,10 +52,10 @@ def unsupported_field(path: str, number: int, what: str) -> Refusal:
 
 
 def _unknown_fields(message: Message, path: str) -> Iterator[tuple[str, int]]:
-    for unknown in UnknownFieldSet(message):
+    for unknown in cast("Iterable[UnknownField]", UnknownFieldSet(message)):
         yield path, unknown.field_number
     for field, value in message.ListFields():
-        if field.type != FieldDescriptor.TYPE_MESSAGE:
+        if field.message_type is None:
             continue
         if field.message_type.GetOptions().map_entry:
             continue  # an entry has a key and a value, and never gets more

@@ -1,5 +1,6 @@
-"""Stores by URL: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, and whatever is installed under the entry
-point group `factstr.stores` (name = scheme, value = a callable of URL and StoreOptions).
+"""Stores by URL: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, and whatever is installed.
+
+Others come from the entry point group `factstr.stores`: name = scheme, value = a callable of URL and StoreOptions.
 """
 
 from collections.abc import Callable
