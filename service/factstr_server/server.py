@@ -18,12 +18,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from factstr.v1 import durable_stream_service_pb2, event_store_service_pb2, server_service_pb2
+from factstr_server.contract.limits import MAX_REQUEST_BYTES
 from factstr_server.log.event_log import EventLog
 from factstr_server.rpc.durable_stream_service import DurableStreamServicer
 from factstr_server.rpc.edge import Edge
 from factstr_server.rpc.event_store_service import EventStoreServicer
 from factstr_server.rpc.server_service import ServerServicer
-from factstr_server.settings import MAX_REQUEST_BYTES, Settings
+from factstr_server.settings import Settings
 from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.protocol import LogStore, StoreError, StoreOptions
 

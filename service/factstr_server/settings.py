@@ -2,13 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
-
-MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-"""What is too large within it gets our error; beyond it gRPC's own."""
-
-MAX_RESPONSE_BYTES: Final = 256 * 1024
-"""Response messages gather up to this; a single larger record goes alone."""
 
 
 @dataclass(frozen=True, slots=True)

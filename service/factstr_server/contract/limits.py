@@ -20,5 +20,11 @@ MAX_METADATA_VALUE_BYTES: Final = 16 * 1024
 MAX_SEQUENCE_NUMBER: Final = 2**63 - 1
 """Sequence numbers above it in requests mean "above every fact" and never reach a store."""
 
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+"""What is too large within it gets our error; beyond it gRPC's own."""
+
+MAX_RESPONSE_BYTES: Final = 256 * 1024
+"""Response messages gather up to this; a single larger record or batch goes alone."""
+
 MAX_TERMS_PER_FACT: Final = 2_000
 """A fact with more index terms is indexed by its type and the term `overflow`."""

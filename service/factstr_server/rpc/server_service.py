@@ -13,7 +13,7 @@ from factstr_server.log import committer
 from factstr_server.log.event_log import EventLog
 from factstr_server.rpc.edge import Edge
 from factstr_server.rpc.translation import duration, microseconds_of, timestamp
-from factstr_server.settings import MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Settings
+from factstr_server.settings import Settings
 
 CAPABILITIES: Final[tuple[str, ...]] = ()
 """The optional RPCs that this server implements: none yet."""
@@ -78,8 +78,8 @@ def server_limits(settings: Settings) -> pb.Limits:
         max_metadata_entries=limits.MAX_METADATA_ENTRIES,
         max_metadata_key_characters=limits.MAX_METADATA_KEY_CHARACTERS,
         max_metadata_value_bytes=limits.MAX_METADATA_VALUE_BYTES,
-        max_request_bytes=MAX_REQUEST_BYTES,
-        max_response_bytes=MAX_RESPONSE_BYTES,
+        max_request_bytes=limits.MAX_REQUEST_BYTES,
+        max_response_bytes=limits.MAX_RESPONSE_BYTES,
         max_queued_append_bytes=committer.MAX_QUEUED_BYTES,
         max_group_appends=committer.MAX_GROUP_APPENDS,
         max_group_bytes=committer.MAX_GROUP_BYTES,

@@ -9,6 +9,15 @@ from factstr_server.stores.protocol import Page, Window
 MAX_CANDIDATES_PER_READ: Final = 4096
 """A read looks at no more candidates than this before it answers, however few of them match."""
 
+MAX_CANDIDATE_BYTES_PER_READ: Final = 8 * 1024 * 1024
+"""Nor at more bytes than this, except for its first candidate."""
+
+_FRAME_BYTES: Final = 5
+"""Tag and length of a record in a message."""
+
+_MESSAGE_BYTES: Final = 32
+"""What a message holds beside its records."""
+
 
 class Candidate(NamedTuple):
     """A fact that an index proposes."""
@@ -28,16 +37,18 @@ def fill_page(query: CompiledQuery, window: Window, candidates: Iterable[Candida
     `max_facts` of 0 is answered without looking at any.
     """
     records: list[bytes] = []
-    size = 0
+    size = _MESSAGE_BYTES
     last = None
     looked_up_to = window.before if window.descending else window.after
     if window.max_facts == 0:
         return Page(records, None, looked_up_to, finished=True)
-    for looked_at, candidate in enumerate(candidates):
-        if looked_at == MAX_CANDIDATES_PER_READ:
+    looked_at = 0
+    for number, candidate in enumerate(candidates):
+        looked_at += len(candidate.record)
+        if number == MAX_CANDIDATES_PER_READ or (number and looked_at > MAX_CANDIDATE_BYTES_PER_READ):
             return Page(records, last, looked_up_to, finished=False)
         if candidate.matches(query):
-            size += len(candidate.record)
+            size += len(candidate.record) + _FRAME_BYTES
             if records and size > window.max_bytes:
                 return Page(records, last, looked_up_to, finished=False)
             records.append(candidate.record)

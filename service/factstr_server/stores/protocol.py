@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
+from factstr_server.contract.limits import MAX_RESPONSE_BYTES, MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
 
 
@@ -51,8 +51,8 @@ class Window(NamedTuple):
     before: int = MAX_SEQUENCE_NUMBER + 1
     descending: bool = False
     max_facts: int | None = None
-    max_bytes: int = 256 * 1024
-    """A page ends before the record that would make it larger, unless that record is its first."""
+    max_bytes: int = MAX_RESPONSE_BYTES
+    """A page ends before the record that would make its message larger, unless that record is its first."""
 
 
 class Page(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import apsw
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.contract.errors import Reason, Refusal, store_unavailable
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.protocol import (
     ContextRead,
@@ -61,7 +61,6 @@ class SqliteStore:
     async def close(self) -> None:
         await self._run(self._writing, self._close)
         self._writing.shutdown()
-        self._reading.shutdown()
 
     async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
         return await self._run(self._writing, self._commit, group)
@@ -105,6 +104,8 @@ class SqliteStore:
         return Writer(open_writer(self._database), self._options.idempotency_retention)
 
     def _close(self) -> None:
+        # A cancelled call may have left its read running: no connection is closed under it.
+        self._reading.shutdown()
         while self._readers:
             self._readers.pop().close()
         if self._writer:
@@ -127,7 +128,10 @@ class SqliteStore:
 
     def _ready_writer(self) -> Writer:
         if self._writer is None:
-            self._writer = self._open_writer()
+            try:
+                self._writer = self._open_writer()
+            except StoreError as error:
+                raise store_unavailable("the database file cannot be opened again") from error
         return self._writer
 
     def _read_here(self, read: Callable[..., T], *arguments: object) -> T:
