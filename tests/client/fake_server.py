@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import Any, NoReturn, TypeVar
 
@@ -76,7 +77,8 @@ def conflict(expected: int | None, actual: int | None) -> Refusal:
 
 
 def busy(seconds: float = 0) -> Refusal:
-    delay = Duration(nanos=round(seconds * 1e9))
+    delay = Duration()
+    delay.FromNanoseconds(round(seconds * 1e9))
     return Refusal(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "the queue is full",
@@ -95,10 +97,11 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         self.metadata: list[dict[str, str | bytes]] = []
         self.instead: list[Refusal | None] = []
         """What to answer the next calls with; None is the right answer."""
+        self.on_call: Callable[[], object] = lambda: None
         self.before_append: Callable[[], None] = lambda: None
         self.records_per_message = 1_000
-        self.break_after_messages: int | None = None
-        """End the next query with UNAVAILABLE after so many messages."""
+        self.break_after_messages: list[int] = []
+        """End the next queries with UNAVAILABLE after so many messages each."""
         self.target = ""
         self._keys: dict[str, tuple[bytes, event_store_service_pb2.AppendResponse]] = {}
         self._lock = Lock()
@@ -143,14 +146,14 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         if request.HasField("limit"):
             found = found[: request.limit]
         size = self.records_per_message
+        broken_after = self.break_after_messages.pop(0) if self.break_after_messages else None
         for number, start in enumerate(range(0, max(len(found), 1), size), 1):
             part = found[start : start + size]
             last = found[start + len(part) - 1].sequence_number if found else None
             yield event_store_service_pb2.QueryResponse(
                 event_records=part, current_context_version=version, last_returned_sequence_number=last
             )
-            if number == self.break_after_messages:
-                self.break_after_messages = None
+            if number == broken_after:
                 Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost").end(context)
 
     def GetServerInfo(
@@ -197,6 +200,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
     def _begin(self, request: Message, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
+        self.on_call()
         refusal = self.instead.pop(0) if self.instead else None
         if refusal is not None:
             refusal.end(context)
@@ -276,16 +280,17 @@ def _holds(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
-def serve(fake: FakeServer, credentials: grpc.ServerCredentials | None = None) -> grpc.Server:
-    """Start serving on a free port of the loopback address, and say in `fake.target` where."""
+def serve(
+    fake: FakeServer, credentials: grpc.ServerCredentials | None = None, path: Path | None = None
+) -> grpc.Server:
+    """Start serving on a free port of the loopback address, or a socket, and say in `fake.target` where."""
     # Without SO_REUSEPORT, so that no other test's server can share the port.
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
     add_EventStoreServiceServicer_to_server(fake, server)
     add_ServerServiceServicer_to_server(fake, server)
-    if credentials is None:
-        port = server.add_insecure_port("127.0.0.1:0")
-    else:
-        port = server.add_secure_port("127.0.0.1:0", credentials)
-    fake.target = f"127.0.0.1:{port}"
+    address = "127.0.0.1:0" if path is None else f"unix:{path}"
+    credentials = credentials or grpc.insecure_server_credentials()
+    port = server.add_secure_port(address, credentials)
+    fake.target = f"127.0.0.1:{port}" if path is None else address
     server.start()
     return server

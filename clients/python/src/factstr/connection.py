@@ -96,6 +96,9 @@ def is_local(target: str) -> bool:
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     address = target.removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:").lstrip("/")
+    if "/" in address or "," in address:
+        # A name server, or several addresses.
+        return False
     host = address[1:].partition("]")[0] if address.startswith("[") else address.partition(":")[0]
     if host == "localhost":
         return True
