@@ -1,4 +1,6 @@
-"""Nothing in the repository depends on where it was made: no registry's host, no path of one machine."""
+"""Nothing in the repository depends on where it was made: no registry's host, no path of one machine, nothing
+large that came in by mistake.
+"""
 
 import re
 
@@ -31,3 +33,8 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
         names = [host for host in REGISTRY_HOSTS if host in text] + MACHINE_PATHS.findall(text)
         found += [f"{path.relative_to(ROOT)}: {name}" for name in names]
     assert found == []
+
+
+def test_no_file_is_large() -> None:
+    large = 1024 * 1024
+    assert [str(path.relative_to(ROOT)) for path in files() if path.stat().st_size > large] == []
