@@ -1,0 +1,5 @@
+"""What FACTSTR costs, measured as its clients see it, beside the least that gRPC allows.
+
+`python -m benchmarks` runs scenarios against real servers, checks that each log holds exactly what was acknowledged,
+prints a table and writes JSON. Nothing here is imported by the service, and only the empty server imports from it.
+"""

@@ -1,0 +1,98 @@
+"""The command: which scenarios, how long, and where the figures go."""
+
+import argparse
+import gc
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+import uvloop
+
+from benchmarks.facts import VARIABLE, fact_source
+from benchmarks.ledger import CheckFailed
+from benchmarks.machine import description
+from benchmarks.presets import PRESETS
+from benchmarks.processes import ServerFailed
+from benchmarks.report import as_json, as_markdown, machine_as_markdown
+from benchmarks.results import Result, Setting
+from benchmarks.scenarios import SCENARIOS
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when every check held, 1 when one did not, 2 for wrong usage."""
+    given = _parser().parse_args(arguments)
+    return uvloop.run(_run(given))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures FACTSTR beside empty calls, and checks that its log holds what was acknowledged.",
+        epilog=f"The environment variable {VARIABLE} names a file of facts to append (NDJSON, gzip or plain).",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="standard", help="how much to measure (default standard)"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="SCENARIO",
+        action="append",
+        choices=SCENARIOS,
+        help=f"one of {', '.join(SCENARIOS)}",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there")
+    parser.add_argument(
+        "--directory",
+        metavar="DIR",
+        type=Path,
+        default=Path("/var/tmp"),
+        help="where the databases are made and removed (default /var/tmp: a disk, unlike some /tmp)",
+    )
+    return parser
+
+
+async def _run(given: argparse.Namespace) -> int:
+    preset = PRESETS[given.preset]
+    source = fact_source()
+    # What is loaded once need not be looked at whenever garbage is collected.
+    gc.collect()
+    gc.freeze()
+    results: list[Result] = []
+    failures: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="factstr-benchmark-", dir=given.directory) as directory:
+        machine = description(Path(directory))
+        print(
+            f"# FACTSTR benchmark, {preset.name}\n\n{machine_as_markdown(machine, source.origin)}\n",
+            flush=True,
+        )
+        for name in given.only or SCENARIOS:
+            folder = Path(directory) / name
+            folder.mkdir()
+            try:
+                result = await SCENARIOS[name](Setting(preset, source, folder))
+            except* (CheckFailed, ServerFailed, grpc.aio.AioRpcError) as group:
+                failures[name] = "; ".join(map(str, _leaves(group)))
+                print(f"{name} FAILED: {failures[name]}\n", file=sys.stderr, flush=True)
+            else:
+                results.append(result)
+                print(as_markdown(result), flush=True)
+    if given.json:
+        figures = as_json(machine, source.origin, preset, results, failures)
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 1 if failures else 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    return [
+        leaf
+        for error in group.exceptions
+        for leaf in (_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

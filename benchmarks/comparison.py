@@ -1,0 +1,106 @@
+"""Variants measured side by side: in turn within a round, in another order in the next, so that what else the machine
+does meets all of them; medians over the rounds, and ratios of the same round.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal, NamedTuple
+
+from benchmarks.load import Sample
+
+Measure = Callable[[], Awaitable[Sample]]
+Parameter = int | str | bool
+
+
+class Spread(NamedTuple):
+    """The median over the rounds, and the extremes."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        ordered = sorted(values)
+        return cls(median(ordered), ordered[0], ordered[-1])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant's figures, over all rounds."""
+
+    name: str
+    parameters: dict[str, Parameter]
+    calls: int
+    calls_per_second: Spread
+    p50_ms: Spread
+    p99_ms: Spread
+    ratio: Spread | None
+    """To the first variant of the comparison, round by round: of rates, or of median latencies."""
+    server_cpu_us_per_call: float
+    events_per_second: Spread | None = None
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is measured. The first one of a comparison is what the others are compared with."""
+
+    name: str
+    measure: Measure
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    events_per_call: int | None = None
+
+
+async def compared(
+    variants: list[Variant], rounds: int, ratio_of: Literal["rate", "latency"]
+) -> tuple[list[Row], Mapping[str, list[Sample]]]:
+    """The rows of all variants, and their samples by name. The round that warms up is not counted."""
+    samples: dict[str, list[Sample]] = {variant.name: [] for variant in variants}
+    for number in range(rounds + 1):
+        for variant in variants if number % 2 else reversed(variants):
+            sample = await variant.measure()
+            if number:
+                samples[variant.name].append(sample)
+    baseline = samples[variants[0].name]
+    return [_row(variant, samples[variant.name], baseline, ratio_of) for variant in variants], samples
+
+
+def ratios_of_medians(over: list[Sample], under: list[Sample]) -> Spread:
+    """How many times the median latency of one variant is another's, round by round."""
+    return Spread.of(percentile(a, 0.5) / percentile(b, 0.5) for a, b in zip(over, under, strict=True))
+
+
+def percentile(sample: Sample, share: float) -> float:
+    """In milliseconds."""
+    ordered = sorted(sample.latencies)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+def _row(
+    variant: Variant, samples: list[Sample], baseline: list[Sample], ratio_of: Literal["rate", "latency"]
+) -> Row:
+    calls = sum(sample.calls for sample in samples)
+    rates = Spread.of(sample.calls_per_second for sample in samples)
+    if samples is baseline:
+        ratio = None
+    elif ratio_of == "latency":
+        ratio = ratios_of_medians(samples, baseline)
+    else:
+        ratio = Spread.of(
+            sample.calls_per_second / limit.calls_per_second
+            for sample, limit in zip(samples, baseline, strict=True)
+        )
+    events = variant.events_per_call
+    return Row(
+        variant.name,
+        dict(variant.parameters),
+        calls,
+        rates,
+        Spread.of(percentile(sample, 0.5) for sample in samples),
+        Spread.of(percentile(sample, 0.99) for sample in samples),
+        ratio,
+        sum(sample.server_cpu_seconds for sample in samples) / calls * 1e6,
+        Spread(*(events * rate for rate in rates)) if events else None,
+    )

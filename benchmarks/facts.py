@@ -1,0 +1,119 @@
+"""What is appended: real incidents where there are some, generated facts of the same shape elsewhere.
+
+Every fact belongs to a case (`payload.case.id`), which makes contexts. The facts of a source come in one fixed order;
+after the last one they begin again as cases of another name.
+"""
+
+import gzip
+import json
+import os
+import random
+from pathlib import Path
+from typing import Final, NamedTuple
+
+VARIABLE: Final = "FACTSTR_BENCH_DATA"
+"""Names a file of facts as NDJSON, gzip or plain: {"event_type": …, "payload": {"case": {"id": …}, …}}."""
+
+_INCIDENTS: Final = Path(__file__).parents[2] / "shared" / "data" / "incidents.ndjson.gz"
+_CASE: Final = "\ue000case\ue000"
+"""Stands for the case in a template. A private character, so that no data holds it."""
+
+COMMON_TYPE: Final = "Accepted"
+COMMON_MEMBER: Final = '"impact":"Medium"'
+"""Both hold for more than half of the incidents."""
+
+
+class Fact(NamedTuple):
+    """A fact as it is sent, and as it must come back."""
+
+    event_type: str
+    payload: str
+
+
+class _Template(NamedTuple):
+    event_type: str
+    case: str
+    before: str
+    after: str
+
+
+class FactSource:
+    """Any number of facts, the same ones in every run."""
+
+    def __init__(self, origin: str, lines: list[dict[str, object]]) -> None:
+        self.origin = origin
+        self._templates = [_template(line) for line in lines]
+
+    def fact(self, number: int) -> Fact:
+        lap, index = divmod(number, len(self._templates))
+        event_type, case, before, after = self._templates[index]
+        return Fact(event_type, f"{before}{case}/{lap}{after}" if lap else f"{before}{case}{after}")
+
+    def fact_of_case(self, number: int, case: str) -> Fact:
+        _, _, before, after = self._templates[number % len(self._templates)]
+        return Fact(COMMON_TYPE, f"{before}{case}{after}")
+
+
+def fact_source() -> FactSource:
+    """The file that the variable names, or the incidents beside the repository, or generated facts."""
+    named = os.environ.get(VARIABLE)
+    path = Path(named) if named else _INCIDENTS
+    if named or path.is_file():
+        return FactSource(path.name, _read(path))
+    return FactSource("generated", generated_incidents(65_536))
+
+
+def case_predicate(case: str) -> str:
+    """The payload predicate of one case."""
+    return f'{{"case":{{"id":{json.dumps(case)}}}}}'
+
+
+def generated_incidents(count: int, seed: int = 2013) -> list[dict[str, object]]:
+    """Facts of the incidents' shape: as many members, of the same kinds, about as common and as long."""
+    chance = random.Random(seed)
+    cases = [f"1-{chance.randrange(10**8, 10**9)}" for _ in range(max(1, count // 9))]
+
+    def one_of(prefix: str, different: int) -> str:
+        """A few values are common and most are rare, as in life."""
+        return f"{prefix}{min(different - 1, int(chance.paretovariate(0.6)) - 1)}"
+
+    def incident(number: int) -> dict[str, object]:
+        day, second = divmod(number * 480, 86_400)
+        return {
+            "event_type": chance.choices(("Accepted", "Completed", "Queued"), (61, 21, 18))[0],
+            "payload": {
+                "case": {"id": cases[min(len(cases) - 1, int(chance.triangular(0, 400, 200)) + number // 9)]},
+                "org_group": one_of("G", 649) + " 2nd",
+                "resource country": one_of("Country ", 32),
+                "organization country": one_of("c", 23),
+                "org_resource": one_of("Person ", 1440),
+                "organization involved": one_of("Org line C", 25),
+                "org_role": one_of("V3_", 23),
+                "impact": chance.choices(("Medium", "Low", "High"), (54, 42, 4))[0],
+                "product": one_of("PROD", 704),
+                "lifecycle_transition": chance.choices(
+                    ("In Progress", "Awaiting Assignment", "Resolved", "Closed"), (50, 20, 15, 15)
+                )[0],
+                "at": f"20{10 + day // 336:02}-{1 + day % 336 // 28:02}-{1 + day % 28:02}T"
+                f"{second // 3600:02}:{second // 60 % 60:02}:{chance.randrange(60):02}+02:00",
+            },
+        }
+
+    return [incident(number) for number in range(count)]
+
+
+def _read(path: Path) -> list[dict[str, object]]:
+    data = path.read_bytes()
+    text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _template(line: dict[str, object]) -> _Template:
+    event_type, payload = line["event_type"], line["payload"]
+    assert isinstance(event_type, str)
+    assert isinstance(payload, dict)
+    case = payload["case"]["id"]
+    marked = {**payload, "case": {**payload["case"], "id": _CASE}}
+    before, after = json.dumps(marked, ensure_ascii=False, separators=(",", ":")).split(_CASE)
+    # What is put between is a case's name in JSON, without the quotes.
+    return _Template(event_type, json.dumps(case, ensure_ascii=False)[1:-1], before, after)

@@ -1,0 +1,88 @@
+"""Results for people (Markdown) and for programs (JSON)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+from benchmarks.comparison import Row, Spread
+from benchmarks.presets import Preset
+from benchmarks.results import Result, Table
+
+Machine = Mapping[str, str | int | float]
+
+
+def as_json(
+    machine: Machine, data: str, preset: Preset, results: Sequence[Result], failures: Mapping[str, str]
+) -> dict[str, object]:
+    return {
+        "machine": dict(machine),
+        "data": data,
+        "preset": preset._asdict(),
+        "results": [
+            asdict(result) | {"expectations": [e._asdict() for e in result.expectations]}
+            for result in results
+        ],
+        "failures": dict(failures),
+    }
+
+
+def as_markdown(result: Result) -> str:
+    lines = [f"## {result.scenario}", ""]
+    for table in result.tables:
+        lines += [*_table(table), ""]
+    if result.expectations:
+        lines += ["| expected | | measured | |", "|---|---|---:|---|"]
+        lines += [
+            f"| {e.what} | {e.bound} | {_figure(e.value)} | {'met' if e.met else 'NOT MET'} |"
+            for e in result.expectations
+        ]
+        lines.append("")
+    lines += [f"- checked: {text}" for text in result.checks]
+    most = max(result.peak_memory_mib, key=lambda name: result.peak_memory_mib[name])
+    lines += [f"- most memory of a server: {result.peak_memory_mib[most]:.0f} MiB ({most})", ""]
+    return "\n".join(lines)
+
+
+def machine_as_markdown(machine: Machine, data: str) -> str:
+    facts = [*machine.items(), ("data", data)]
+    return "\n".join(f"- {name.replace('_', ' ')}: {value}" for name, value in facts)
+
+
+def _table(table: Table) -> Iterator[str]:
+    ratio = "of the empty call's rate" if table.ratio_of == "rate" else "times the empty call's p50"
+    extras = sorted({name for row in table.rows for name in row.extra})
+    heads = [
+        "calls/s",
+        "events/s",
+        "p50 ms",
+        "p99 ms",
+        f"{ratio} (low to high)",
+        "server CPU µs/call",
+        *extras,
+    ]
+    yield f"### {table.title}"
+    yield ""
+    yield "| | " + " | ".join(head.replace("_", " ") for head in heads) + " |"
+    yield "|---|" + "---:|" * len(heads)
+    for row in table.rows:
+        cells = [
+            _figure(row.calls_per_second.median),
+            _figure(row.events_per_second.median) if row.events_per_second else "",
+            f"{row.p50_ms.median:.3f}",
+            f"{row.p99_ms.median:.3f}",
+            _spread(row.ratio),
+            f"{row.server_cpu_us_per_call:,.0f}",
+            *(_extra(row, name) for name in extras),
+        ]
+        yield f"| {row.name} | " + " | ".join(cells) + " |"
+
+
+def _extra(row: Row, name: str) -> str:
+    return _figure(row.extra[name]) if name in row.extra else ""
+
+
+def _spread(ratio: Spread | None) -> str:
+    return f"**{ratio.median:.2f}** ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else "1"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"

@@ -1,0 +1,56 @@
+"""What a scenario hands over: figures, checks, and how the figures stand beside what was expected of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from benchmarks.comparison import Row
+from benchmarks.facts import FactSource
+from benchmarks.presets import Preset
+
+
+class Setting(NamedTuple):
+    """What every scenario is given."""
+
+    preset: Preset
+    source: FactSource
+    folder: Path
+    """For its databases; empty, and gone after the run."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows measured in the same rounds; ratios are to the first one."""
+
+    title: str
+    ratio_of: Literal["rate", "latency"]
+    rows: list[Row]
+
+
+class Expectation(NamedTuple):
+    """A figure that somebody counts on. Not met is told, but no failure: machines differ."""
+
+    what: str
+    bound: str
+    value: float
+    met: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one scenario found. A failed check is an exception instead."""
+
+    scenario: str
+    tables: list[Table] = field(default_factory=list)
+    checks: list[str] = field(default_factory=list)
+    expectations: list[Expectation] = field(default_factory=list)
+    peak_memory_mib: dict[str, float] = field(default_factory=dict)
+    """Of each FACTSTR server."""
+
+
+def at_least(what: str, value: float, bound: float) -> Expectation:
+    return Expectation(what, f"at least {bound:,}", value, value >= bound)
+
+
+def at_most(what: str, value: float, bound: float) -> Expectation:
+    return Expectation(what, f"at most {bound:,}", value, value <= bound)

@@ -1,0 +1,13 @@
+"""The scenarios by name, in the order in which they run."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from benchmarks.results import Result, Setting
+from benchmarks.scenarios import append, append_if, context_query
+
+SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
+    "append": append.run,
+    "append_if": append_if.run,
+    "context_query": context_query.run,
+}
