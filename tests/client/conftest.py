@@ -1,10 +1,12 @@
 """What the client's tests share: a fake server on a free port, and stores that talk to it."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 import factstr
+from tests.client.command import Command
 from tests.client.fake_server import FakeServer, serve
 
 IMPATIENT = factstr.Retries(first_delay=0)
@@ -28,3 +30,13 @@ def store(fake: FakeServer) -> Iterator[factstr.EventStore]:
 async def aio_store(fake: FakeServer) -> AsyncIterator[factstr.aio.EventStore]:
     async with factstr.aio.connect(fake.target, retries=IMPATIENT) as store:
         yield store
+
+
+@pytest.fixture
+def factstr_command(
+    fake: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    for name in list(os.environ):
+        if name.startswith("FACTSTR_"):
+            monkeypatch.delenv(name)
+    return Command(fake, capsys, monkeypatch)

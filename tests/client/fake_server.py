@@ -112,7 +112,9 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
     def store(self, *events: tuple[str, Any]) -> None:
         """Commit facts behind the client's back."""
         for event_type, payload in events:
-            self._commit([event_pb2.NewEvent(event_type=event_type, payload=json.dumps(payload))])
+            self._commit(
+                [event_pb2.NewEvent(event_type=event_type, payload=json.dumps(payload, ensure_ascii=False))]
+            )
 
     def Append(
         self, request: event_store_service_pb2.AppendRequest, context: Any
