@@ -1,0 +1,172 @@
+"""The client and the real server, as two processes: what neither can show alone."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+import factstr
+from tests.client.command import Ended
+
+IMPATIENT = factstr.Retries(limit=0)
+
+
+class Server:
+    """`factstr-server` on a SQLite file and a Unix socket; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.target = f"unix:{folder}/factstr.sock"
+        self._command = [sys.executable, "-m", "factstr_server", "--store", f"sqlite:///{folder}/facts.db"]
+        self._command += ["--listen", self.target]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        )
+        assert self._process.stdout is not None
+        said = []
+        for line in self._process.stdout:
+            if " serves " in line:
+                return
+            said.append(line)
+        raise AssertionError("".join(said))
+
+    def kill(self) -> None:
+        if self._process is not None:
+            with self._process:
+                self._process.send_signal(signal.SIGKILL)
+            self._process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def environment(server: Server) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("FACTSTR_")}
+    return {**ours, "FACTSTR_TARGET": server.target}
+
+
+@pytest.fixture
+def run(server: Server) -> Callable[..., Ended]:
+    def run(*arguments: str) -> Ended:
+        command = [sys.executable, "-m", "factstr", *arguments]
+        done = subprocess.run(command, env=environment(server), capture_output=True, text=True, check=False)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def facts(count: int, start: int = 0) -> list[str]:
+    """Facts of ten cases, with payloads that no two JSON writers agree on."""
+    return [
+        f'{{"event_type":"step {number % 3}","payload":{{ "case" : {{"id":"c-{number % 10}"}}, "n":{number}.0}}}}\n'
+        for number in range(start, start + count)
+    ]
+
+
+def test_a_case_is_read_and_appended_to_on_its_own_version(
+    server: Server, run: Callable[..., Ended], tmp_path: Path
+) -> None:
+    file = tmp_path / "facts.ndjson.gz"
+    file.write_bytes(gzip.compress("".join(facts(100)).encode()))
+    assert run("import", str(file), "--idempotency-prefix", "p").lines[0]["new"] == 100
+    server.kill()
+    server.start()
+    case = '{"case":{"id":"c-7"}}'
+    found = run("query", "--payload", case)
+    assert [json.loads(line)["payload"]["n"] for line in found.out.splitlines()] == list(range(7, 100, 10))
+    assert '"payload":{ "case" : {"id":"c-7"}, "n":7.0}}\n' in found.out
+    version = run("query", "--payload", case, "--version-only").out.strip()
+    closing = (
+        "append-if",
+        "--type",
+        "closed",
+        "--payload",
+        case,
+        "--where-payload",
+        case,
+        "--expected-version",
+    )
+    assert run(*closing, version).code == 0
+    conflict = run(*closing, version)
+    assert conflict.code == 3
+    assert "101" in conflict.err
+    again = run("import", str(file), "--idempotency-prefix", "p").lines[0]
+    assert (again["new"], again["already_there"]) == (0, 100)
+
+
+def test_an_import_survives_a_server_that_is_killed_under_it(server: Server, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "factstr", "import", "--batch", "100", "--idempotency-prefix", "p"]
+    with ExitStack() as stack:
+        importing = stack.enter_context(
+            subprocess.Popen(
+                command, env=environment(server), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        )
+        assert importing.stdin is not None
+        # The other half is held back, so the import is under way for certain when the server dies.
+        importing.stdin.writelines(facts(2_000))
+        importing.stdin.flush()
+        with factstr.connect(server.target) as store:
+            while store.server_info().head_sequence_number < 500:
+                pass
+        server.kill()
+        server.start()
+        importing.stdin.writelines(facts(2_000, start=2_000))
+        importing.stdin.close()
+        assert importing.stdout is not None
+        summary = json.loads(importing.stdout.read())
+    assert importing.returncode == 0
+    assert summary["facts"] == 4_000
+    with factstr.connect(server.target) as store:
+        assert [record.payload["n"] for record in store.query()] == list(range(4_000))
+
+
+def test_two_deciders_never_take_the_same_tool(server: Server) -> None:
+    drill = factstr.where("checked-out", "returned", payload={"tool": {"id": "drill-1"}})
+
+    def check_out(context: factstr.Context) -> factstr.Event | None:
+        if context.records and context.records[-1].event_type == "checked-out":
+            return None
+        return factstr.Event("checked-out", {"tool": {"id": "drill-1"}})
+
+    with factstr.connect(server.target) as store:
+        assert store.decide(drill, check_out) is not None
+        assert store.decide(drill, check_out) is None
+        with pytest.raises(factstr.ConditionalAppendConflict) as raised:
+            store.append_if(factstr.Event("returned", {"tool": {"id": "drill-1"}}), drill, None)
+        assert (raised.value.expected, raised.value.actual) == (None, 1)
+
+
+async def test_the_asyncio_store_agrees_with_the_server(server: Server) -> None:
+    async with factstr.aio.connect(server.target) as store:
+        await store.append([factstr.Event("a", {"n": 2**64}, {"k": "v"}), factstr.Event("b", None)])
+        result = await store.query(factstr.where(payload={"n": 2**64}))
+        assert [(r.payload, r.metadata) async for r in result] == [({"n": 2**64}, {"k": "v"})]
+        with pytest.raises(factstr.InvalidRequest) as raised:
+            await store.append(factstr.Event("", 1))
+        assert raised.value.reason == "INVALID_EVENT_TYPE"
+        assert [violation.field for violation in raised.value.field_violations] == ["events[0].event_type"]
+
+
+def test_a_batch_that_is_too_large_says_by_how_much(server: Server) -> None:
+    with (
+        factstr.connect(server.target, retries=IMPATIENT) as store,
+        pytest.raises(factstr.BatchTooLarge) as raised,
+    ):
+        store.append([factstr.Event("a", 1)] * 10_001)
+    assert raised.value.metadata["limit"] == "10000"
+    assert raised.value.metadata["actual"] == "10001"
