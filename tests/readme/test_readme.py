@@ -1,0 +1,119 @@
+"""The README's first session does what the README shows, against a real server process."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# What differs from run to run: times, and how long something took.
+VARYING = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\([\d.]+ s, [\d,]+ facts/s\)")
+
+
+class Step(NamedTuple):
+    """A command of the README and the output shown under it."""
+
+    command: str
+    output: str
+
+
+def steps(section: str) -> list[Step]:
+    """The commands of a section's console blocks, in order."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL):
+        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            first, _, output = command.partition("\n")
+            found.append(Step(first, output))
+    return found
+
+
+def section(heading: str) -> str:
+    return re.split(rf"^##+ {re.escape(heading)}\n", README, flags=re.MULTILINE)[1].split("\n##")[0]
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """A server process on a file of its own, with its address."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "factstr_server", "--listen", "localhost:0"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr
+        yield server.stderr.readline().rpartition(" on ")[2].strip()
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+
+
+def run(command: str, address: str) -> str:
+    """What a person sees: both outputs, as on a terminal."""
+    environment = os.environ | {
+        "FACTSTR_TARGET": address,
+        "FACTSTR_FORMAT": "table",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        command.replace("localhost:50051", address),
+        shell=True,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    return done.stdout
+
+
+def same(text: str) -> str:
+    return VARYING.sub("…", text).strip()
+
+
+def run_session(address: str) -> None:
+    for step in steps(section("A first session")):
+        if "activate" not in step.command:
+            assert same(run(step.command, address)) == same(step.output), step.command
+
+
+def test_the_first_session_shows_what_really_happens(address: str) -> None:
+    run_session(address)
+
+
+def test_the_python_example_runs_as_it_stands(address: str) -> None:
+    run_session(address)
+    (example,) = re.findall(r"```python\n(.*?)```", section("In Python"), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace("localhost:50051", address)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout == "10\n"
+
+
+@pytest.mark.grpcurl
+def test_the_grpcurl_session_shows_what_really_happens(address: str) -> None:
+    run_session(address)
+    grpcurl = os.environ.get("FACTSTR_TEST_GRPCURL", "grpcurl")
+    listed, described, queried = steps(section("With grpcurl"))
+    assert "factstr.v1.EventStoreService" in run(listed.command.replace("grpcurl", grpcurl, 1), address)
+    assert "rpc Query" in run(described.command.replace("grpcurl", grpcurl, 1), address)
+    assert same(run(queried.command.replace("grpcurl", grpcurl, 1), address)) == same(queried.output)
+
+
+def test_the_readme_names_only_files_that_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
