@@ -153,13 +153,13 @@ def refuse(path: str, payload: str, context: grpc.ServicerContext, number: str) 
 
 
 def test_batches_stay_within_the_limits_of_the_server(fake: FakeServer, factstr_command: Command) -> None:
-    fake.limits.max_events_per_append, fake.limits.max_append_bytes = 7, 200
+    fake.limits.max_events_per_append, fake.limits.max_append_bytes = 7, 90
     facts = "".join(lines_of(20)).encode()
     assert factstr_command("import", stdin=facts).code == 0
     requests = fake.seen(event_store_service_pb2.AppendRequest)
     assert payloads(fake) == expected(range(20))
     assert max(len(request.events) for request in requests) <= 7
-    assert max(sum(event.ByteSize() for event in request.events) for request in requests) <= 200
+    assert max(sum(event.ByteSize() for event in request.events) for request in requests) <= 90
 
 
 @pytest.mark.parametrize("packed", [False, True])
