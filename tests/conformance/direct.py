@@ -9,8 +9,6 @@ from factstr_server.contract.errors import ConditionalAppendConflict, Refusal
 from factstr_server.contract.query import CompiledQuery, EventFilter, EventQuery, compile_query
 from factstr_server.contract.validation import Violations
 from factstr_server.log.event_log import AppendResult, EventLog
-from factstr_server.stores.opening import store_by_url
-from factstr_server.stores.protocol import StoreOptions
 from tests.conformance.driver import (
     EVERYTHING,
     Appended,
@@ -33,8 +31,7 @@ class Direct(Driver):
     _log: EventLog
 
     async def start(self) -> None:
-        options = StoreOptions(idempotency_retention=self.options.idempotency_retention)
-        self._log = EventLog(store_by_url(self.url, options))
+        self._log = EventLog(self.opened())
         await self._log.open()
 
     async def stop(self) -> None:

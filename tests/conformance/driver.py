@@ -4,7 +4,7 @@ A law is written against these alone, so that it holds for every store and every
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,6 +12,9 @@ from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import pytest
+
+from factstr_server.stores.opening import store_by_url
+from factstr_server.stores.protocol import LogStore, StoreOptions
 
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
@@ -139,6 +142,8 @@ class Options(NamedTuple):
     """How a store is opened, beyond its URL."""
 
     idempotency_retention: timedelta | None = None
+    wrap: Callable[[LogStore], LogStore] | None = None
+    """Puts something around the store (faults, counters) each time it is opened."""
 
 
 class Driver(ABC):
@@ -147,6 +152,11 @@ class Driver(ABC):
     def __init__(self, url: str, options: Options) -> None:
         self.url = url
         self.options = options
+
+    def opened(self) -> LogStore:
+        """The store as the options say, not yet open."""
+        store = store_by_url(self.url, StoreOptions(self.options.idempotency_retention))
+        return self.options.wrap(store) if self.options.wrap else store
 
     @abstractmethod
     async def start(self) -> None: ...

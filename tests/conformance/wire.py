@@ -49,8 +49,9 @@ class Wire(Driver):
             listen=("127.0.0.1:0",),
             idempotency_retention=self.options.idempotency_retention,
         )
+        store = self.opened() if self.options.wrap else None
         async with AsyncExitStack() as stack:
-            self.server = await stack.enter_async_context(running(settings))
+            self.server = await stack.enter_async_context(running(settings, store))
             self.channel = await stack.enter_async_context(
                 grpc.aio.insecure_channel(self.server.addresses[0])
             )

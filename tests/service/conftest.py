@@ -1,0 +1,36 @@
+"""A server on a memory store, and servers on stores that fail or stall on purpose."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias, TypeVar
+
+import pytest
+
+from factstr_server.stores.protocol import LogStore
+from tests.conformance.driver import Options
+from tests.conformance.wire import Wire
+from tests.service.wrapping_store import WrappingStore
+
+W = TypeVar("W", bound=WrappingStore)
+
+ServeWrapped: TypeAlias = Callable[[Callable[[LogStore], W]], AbstractAsyncContextManager[tuple[Wire, W]]]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Wire]:
+    """A server with an empty memory store."""
+    async with Wire("memory:", Options()) as wire:
+        yield wire
+
+
+@asynccontextmanager
+async def serving(wrap: Callable[[LogStore], W]) -> AsyncIterator[tuple[Wire, W]]:
+    """A server on a wrapped memory store, and the wrapper."""
+    made: list[W] = []
+
+    def wrapped(store: LogStore) -> LogStore:
+        made.append(wrap(store))
+        return made[-1]
+
+    async with Wire("memory:", Options(wrap=wrapped)) as wire:
+        yield wire, made[-1]

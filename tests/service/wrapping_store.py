@@ -1,0 +1,84 @@
+"""Stores around a store: they fail or wait where a test says so, and pass everything else on."""
+
+import asyncio
+from collections.abc import Sequence
+
+from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.protocol import ContextRead, LogStore, Outcome, Page, StoreInfo, Window
+
+
+class WrappingStore:
+    """A `LogStore` that passes every call on to another one."""
+
+    def __init__(self, inner: LogStore) -> None:
+        self.inner = inner
+
+    @property
+    def info(self) -> StoreInfo:
+        return self.inner.info
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        return await self.inner.commit(group)
+
+    async def head(self) -> int:
+        return await self.inner.head()
+
+    async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
+        return await self.inner.read_context(query, window)
+
+    async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+        return await self.inner.read_facts(query, window)
+
+    async def sequence_number_at(self, microseconds: int) -> int:
+        return await self.inner.sequence_number_at(microseconds)
+
+
+class FailingStore(WrappingStore):
+    """Raises `failure`, while there is one, instead of committing or reading."""
+
+    failure: Exception | None = None
+    failing_reads: Exception | None = None
+    largest_group: int | None = None
+    """Groups of more appends than this fail with `failure`; None = every group."""
+
+    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        if self.failure and len(group) > (self.largest_group or 0):
+            raise self.failure
+        return await super().commit(group)
+
+    async def head(self) -> int:
+        if self.failing_reads:
+            raise self.failing_reads
+        return await super().head()
+
+    async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
+        if self.failing_reads:
+            raise self.failing_reads
+        return await super().read_context(query, window)
+
+
+class StallingStore(WrappingStore):
+    """Commits wait at a gate, before they reach the inner store, while it is closed."""
+
+    def __init__(self, inner: LogStore) -> None:
+        super().__init__(inner)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = asyncio.Event()
+        """A commit has come to the closed gate."""
+        self.groups: list[int] = []
+        """How many appends each group had."""
+
+    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+        self.groups.append(len(group))
+        if not self.gate.is_set():
+            self.waiting.set()
+        await self.gate.wait()
+        return await super().commit(group)
