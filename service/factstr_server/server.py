@@ -76,11 +76,11 @@ class Server:
         sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         try:
             await self.log.open()
-        except StoreError as error:
-            raise StartupError(str(error)) from None
-        try:
             self._grpc = await self._listening()
             await self._grpc.start()
+        except StoreError as error:
+            await self.log.close()
+            raise StartupError(str(error)) from None
         except BaseException:
             await self.log.close()
             raise

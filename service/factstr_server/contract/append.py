@@ -5,9 +5,11 @@ the committer only decides.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 import orjson
@@ -97,20 +99,22 @@ def prepare_append(
         raise Refusal(
             Reason.EMPTY_APPEND, f"events: {problem}", violations=[FieldViolation("events", problem)]
         )
-    encoded = [_encode(event, index, violations) for index, event in enumerate(events)]
+    # Validity comes before size, but what is far too large is not looked at to its end, nor kept.
+    looked_at = islice(enumerate(events), 2 * MAX_EVENTS_PER_APPEND)
+    encoded = deque((_encode(event, index, violations) for index, event in looked_at), MAX_EVENTS_PER_APPEND)
     if idempotency_key and (wrong := idempotency_key_problem(idempotency_key)):
         violations.add(Reason.INVALID_ARGUMENT, "idempotency_key", wrong)
     violations.refuse_if_any()
-    valid = tuple(event for event in encoded if event is not None)
+    valid = tuple(encoded)
     size = sum(len(event.body) for event in valid)
-    _check_size(len(valid), size)
+    _check_size(len(events), size)
     idempotency = None
     if idempotency_key:
         idempotency = IdempotencyKey(idempotency_key, _fingerprint(valid, condition))
     return PreparedAppend(valid, size, condition, idempotency)
 
 
-def _encode(event: NewEvent, index: int, violations: Violations) -> EncodedEvent | None:
+def _encode(event: NewEvent, index: int, violations: Violations) -> EncodedEvent:
     event_type = event.event_type
     known_type = _encoded_event_type(event_type)
     if isinstance(known_type, str):

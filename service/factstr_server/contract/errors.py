@@ -58,7 +58,7 @@ class Refusal(Exception):
     """A call that is answered with an error.
 
     `metadata` holds the numbers that a program may want; `retry_after` says when to try again, where that makes
-    sense. Text never quotes more of the caller's input than `errors.quoted` lets through.
+    sense. Text never quotes more of the caller's input than `errors.excerpt` lets through.
     """
 
     def __init__(
@@ -109,11 +109,15 @@ QUOTED_CHARACTERS = 64
 """At most this much of a caller's input appears in an error."""
 
 
-def quoted(text: str) -> str:
+def excerpt(text: str) -> str:
     """The caller's input as it may appear in an error: at most 64 characters, on one line, printable."""
-    shown = text[:QUOTED_CHARACTERS]
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
-    return f"`{shown}`" + ("…" if len(text) > QUOTED_CHARACTERS else "")
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:QUOTED_CHARACTERS])
+    return shown + ("…" if len(text) > QUOTED_CHARACTERS else "")
+
+
+def quoted(text: str) -> str:
+    """An excerpt, marked as a quotation."""
+    return f"`{excerpt(text)}`"
 
 
 def idempotency_key_reused(key: str) -> Refusal:

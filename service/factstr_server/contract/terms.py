@@ -44,8 +44,7 @@ def payload_terms(text: bytes) -> tuple[str, ...]:
     except InexactNumber:
         terms.clear()
         _collect(parse_exact(text), "", terms, 0)
-    # The type's term takes one place.
-    return tuple(terms) if len(terms) < MAX_TERMS_PER_FACT else (OVERFLOW,)
+    return (OVERFLOW,) if _is_full(terms) else tuple(terms)
 
 
 def predicate_terms(predicate: Json) -> tuple[str, ...]:
@@ -59,8 +58,10 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
     """Adds the terms of `value` at `path`. The hot loop of an append: members that are scalars are handled in place."""
     kind = type(value)
     if kind is dict:
-        _enter(path + "\0{", terms, depth)
         assert isinstance(value, dict)
+        if not _entered(path + "\0{", len(value), terms, depth):
+            _check_rest(value, depth)
+            return
         for key, member in value.items():
             kind = type(member)
             if kind is str:
@@ -70,10 +71,15 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
             else:
                 terms.add(xxh3_64_hexdigest(f"{path}\0.{key}{_scalar(member)}".encode()))
     elif kind is list:
-        _enter(path + "\0[", terms, depth)
         assert isinstance(value, list)
+        if not _entered(path + "\0[", 0, terms, depth):
+            _check_rest(value, depth)
+            return
         path += "\0*"
-        for element in value:
+        for index, element in enumerate(value):
+            if _is_full(terms):
+                _check_rest(value[index:], depth)
+                return
             kind = type(element)
             if kind is dict or kind is list:
                 _collect(element, path, terms, depth + 1)
@@ -83,10 +89,33 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
         terms.add(xxh3_64_hexdigest(f"{path}{_scalar(value)}".encode()))
 
 
-def _enter(container: str, terms: set[str], depth: int) -> None:
+def _entered(container: str, members: int, terms: set[str], depth: int) -> bool:
+    """Adds a container's own term; False when its fact holds too many, so that nothing more need be hashed.
+
+    Every member of an object has at least one term of its own.
+    """
     if depth >= MAX_JSON_NESTING:
         raise too_deep()
+    if members >= MAX_TERMS_PER_FACT:
+        terms.add(OVERFLOW)
     terms.add(xxh3_64_hexdigest(container.encode()))
+    return not _is_full(terms)
+
+
+def _is_full(terms: set[str]) -> bool:
+    """Whether a fact holds more than the limit, the term of its type included."""
+    return len(terms) >= MAX_TERMS_PER_FACT or OVERFLOW in terms
+
+
+def _check_rest(value: LooseJson, depth: int) -> None:
+    """What `_collect` checks of a value, without its terms."""
+    if isinstance(value, dict | list):
+        if depth >= MAX_JSON_NESTING:
+            raise too_deep()
+        for member in value.values() if isinstance(value, dict) else value:
+            _check_rest(member, depth + 1)
+    elif isinstance(value, float):
+        raise InexactNumber
 
 
 def _scalar(value: LooseJson) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from factstr_server.contract.errors import FieldViolation, Reason, Refusal, quoted
+from factstr_server.contract.errors import FieldViolation, Reason, Refusal, excerpt
 from factstr_server.contract.limits import (
     MAX_EVENT_TYPE_CHARACTERS,
     MAX_IDEMPOTENCY_KEY_CHARACTERS,
@@ -75,7 +75,7 @@ def metadata_problems(metadata: Mapping[str, str], path: str) -> list[tuple[str,
     if len(metadata) > MAX_METADATA_ENTRIES:
         problems.append((path, f"holds {len(metadata)} entries; at most {MAX_METADATA_ENTRIES}"))
     for key, value in metadata.items():
-        entry = f'{path}["{quoted(key).strip("`")}"]'
+        entry = f'{path}["{excerpt(key)}"]'
         if not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:
             problems.append(
                 (entry, f"has a key of {len(key)} characters; 1 to {MAX_METADATA_KEY_CHARACTERS}")

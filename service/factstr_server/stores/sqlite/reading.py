@@ -66,7 +66,8 @@ class Reader:
                 return ContextRead(page.last_sequence_number, page)
             return ContextRead(self.version(query, 0), page)
         finally:
-            self._connection.execute("COMMIT")
+            if self._connection.in_transaction:
+                self._connection.execute("COMMIT")
 
     def sequence_number_at(self, microseconds: int) -> int:
         """Times never decrease and numbers have no gaps: a binary search by primary key."""
