@@ -38,6 +38,9 @@ _SWITCH_INTERVAL_SECONDS: Final = 0.0005
 """How long a thread that comes back from SQLite waits for the event loop to let go of the interpreter. Python's 5 ms
 would bound commits to 200 a second under load."""
 
+_LAST_ANSWERS_SECONDS: Final = 1
+"""For what is on its way out when the ports close; calls that outlived the drain are cancelled after it."""
+
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
@@ -88,10 +91,12 @@ class Server:
 
     async def stop(self) -> None:
         """Drains: refuses new calls, finishes those under way within the setting's bound, closes the store."""
-        self._edge.draining = True
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain.total_seconds()):
+                await self._edge.drain()
         if self._grpc:
-            await self._grpc.stop(self._settings.drain.total_seconds())
+            await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         await self.log.close()
 
     async def _listening(self) -> grpc.aio.Server:

@@ -6,7 +6,8 @@ are handed through as they are stored.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
@@ -16,7 +17,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.contract.errors import Reason, Refusal, excerpt
 from factstr_server.rpc.status import grpc_status
 from factstr_server.rpc.unknown_fields import parse_request, unsupported_field
 
@@ -37,10 +38,30 @@ Streaming: TypeAlias = Callable[[Any, int], AsyncIterator[bytes]]
 
 
 class Edge:
-    """Makes gRPC handlers of a servicer's methods. `draining` turns new calls away."""
+    """Makes gRPC handlers of a servicer's methods, and counts the calls under way."""
 
     def __init__(self) -> None:
         self.draining = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+
+    async def drain(self) -> None:
+        """Turns new calls away with SERVER_DRAINING, and waits for those under way."""
+        self.draining = True
+        if self._under_way:
+            await self._idle.wait()
+
+    @contextmanager
+    def _call(self, context: Context) -> Iterator[None]:
+        """The length of a call; refuses it before its request is looked at."""
+        self._under_way += 1
+        try:
+            self._admit(context)
+            yield
+        finally:
+            self._under_way -= 1
+            if self.draining and not self._under_way:
+                self._idle.set()
 
     def handlers(
         self, service: ServiceDescriptor, unary: Mapping[str, Unary], streaming: Mapping[str, Streaming]
@@ -65,9 +86,9 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                self._admit(context)
-                response = await handle(await self._parse(kind, raw), len(raw))
-                return response.SerializeToString()
+                with self._call(context):
+                    response = await handle(await self._parse(kind, raw), len(raw))
+                    return response.SerializeToString()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -80,16 +101,15 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                self._admit(context)
-                async for response in handle(await self._parse(kind, raw), len(raw)):
-                    await context.write(response)
+                with self._call(context):
+                    async for response in handle(await self._parse(kind, raw), len(raw)):
+                        await context.write(response)
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
         return call
 
     def _admit(self, context: Context) -> None:
-        """Refuses a call before its request is looked at."""
         if self.draining:
             raise Refusal(
                 Reason.SERVER_DRAINING,
@@ -98,7 +118,9 @@ class Edge:
             )
         for key, _ in context.invocation_metadata() or ():
             if key.startswith(_HEADER_PREFIX):
-                raise unsupported_field(f"metadata[{key}]", 0, "a header that this server does not know")
+                raise unsupported_field(
+                    f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
+                )
 
     async def _parse(self, kind: type[Message], raw: bytes) -> Message:
         return await off_loop_if_large(len(raw), parse_request, kind, raw)

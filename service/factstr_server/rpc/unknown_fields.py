@@ -31,9 +31,10 @@ def parse_request(kind: type[M], raw: bytes) -> M:
             f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's "
             "proto files",
         ) from None
-    # Cheap for the ordinary request: what was sent, less what is unknown, still has the size of what was sent.
+    # Both sizes are of the server's own encoding; the size as sent may differ for reasons that are no fault.
+    size = request.ByteSize()
     request.DiscardUnknownFields()
-    if request.ByteSize() != len(raw):
+    if request.ByteSize() != size:
         refuse_unknown_fields(kind.FromString(raw))
     return request
 
