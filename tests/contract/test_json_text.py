@@ -1,0 +1,149 @@
+"""The two parsers agree, and canonical texts are equal exactly for the same meaning."""
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from factstr_server.contract.json_text import (
+    InvalidJson,
+    canonical_number,
+    canonical_text,
+    count_nodes,
+    parse_exact,
+    parse_loose,
+)
+from tests.contract import naive
+from tests.contract.json_strategies import ODD_NUMBERS, numbers, predicates_of, texts
+
+
+def values_in(value: Any) -> Iterator[Any]:
+    yield value
+    if isinstance(value, dict):
+        for member in value.values():
+            yield from values_in(member)
+    if isinstance(value, list):
+        for element in value:
+            yield from values_in(element)
+
+
+def as_decimals(value: Any) -> Any:
+    """The service's exact value in the oracle's terms."""
+    if isinstance(value, dict):
+        return {key: as_decimals(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [as_decimals(element) for element in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    return value
+
+
+@given(texts)
+@example('{"a":1e400,"a":1}')
+@example('{"a":"\\ud800","a":1}')
+@example('{"a":"\\u0000","a":1}')
+@example("[" * 64 + "]" * 64)
+@example('{"a":' + "[" * 70 + "]" * 70 + ',"a":1}')
+@example("18446744073709551616")
+@example("-0")
+def test_the_quick_parser_without_floats_says_what_the_exact_one_says(text: str) -> None:
+    exact = parse_exact(text.encode())
+    loose = parse_loose(text.encode())
+    if not any(isinstance(value, float) for value in values_in(loose)):
+        assert naive.same(as_decimals(loose), as_decimals(exact))
+
+
+@given(texts)
+def test_the_exact_parser_says_what_the_standard_library_says_with_decimals(text: str) -> None:
+    exact = parse_exact(text.encode())
+    assert not any(isinstance(value, float) for value in values_in(exact))
+    assert naive.same(as_decimals(exact), naive.value_of(text))
+
+
+@given(st.one_of(texts, st.text(alphabet='{}[]",:.-+eE0123456789 tfnua\\\u0000\u00e9')))
+def test_what_one_parser_refuses_the_other_does_not_accept(text: str) -> None:
+    """But for nesting, which the quick parser leaves to whoever walks its value, and numbers that it makes floats."""
+    try:
+        loose = parse_loose(text.encode())
+    except InvalidJson:
+        with pytest.raises(InvalidJson):
+            parse_exact(text.encode())
+        return
+    if not any(isinstance(value, float) for value in values_in(loose)):
+        assert naive.same(as_decimals(loose), as_decimals(parse_exact(text.encode())))
+
+
+@given(st.text(alphabet='{}[]",:.-+eE0123456789 tfnualsr\\\u00e9\u0661\ufeff\x1f'))
+def test_only_json_texts_are_accepted(text: str) -> None:
+    """The standard library accepts a superset (NaN, Infinity) of JSON."""
+    try:
+        json.loads(text)
+    except ValueError:
+        with pytest.raises(InvalidJson):
+            parse_exact(text.encode())
+
+
+@given(numbers, numbers)
+def test_canonical_numbers_are_equal_exactly_when_their_decimal_values_are(one: str, other: str) -> None:
+    values = [parse_exact(text.encode()) for text in (one, other)]
+    canonical = [canonical_number(value) for value in values if isinstance(value, int | Decimal)]
+    assert len(canonical) == 2
+    assert (canonical[0] == canonical[1]) == (Decimal(one) == Decimal(other))
+
+
+@pytest.mark.parametrize("text", ODD_NUMBERS)
+def test_a_canonical_number_is_a_json_number_of_the_same_value(text: str) -> None:
+    value = parse_exact(text.encode())
+    assert isinstance(value, int | Decimal)
+    assert Decimal(canonical_number(value)) == Decimal(text)
+    assert parse_exact(canonical_number(value).encode()) == value
+
+
+@given(texts, texts)
+def test_predicates_with_the_same_canonical_text_match_the_same_payloads(text: str, payload: str) -> None:
+    canonical = canonical_text(parse_exact(text.encode()))
+    assert canonical_text(parse_exact(canonical.encode())) == canonical
+    value = naive.value_of(payload)
+    assert naive.matches(value, naive.value_of(text)) == naive.matches(value, naive.value_of(canonical))
+
+
+def written_otherwise(data: st.DataObject, value: Any) -> str:
+    """Another text of the same meaning as a predicate: keys and elements shuffled, elements repeated."""
+    if isinstance(value, dict):
+        items = data.draw(st.permutations(list(value.items())))
+        return "{" + " , ".join(f"{json.dumps(k)} : {written_otherwise(data, v)}" for k, v in items) + "}"
+    if isinstance(value, list):
+        elements = data.draw(st.permutations(value))
+        repeated = elements + elements[: data.draw(st.integers(0, len(elements)))]
+        return "[" + ", ".join(written_otherwise(data, element) for element in repeated) + "]"
+    if isinstance(value, Decimal):
+        return data.draw(st.sampled_from([f"{value:f}", f"{value:e}", str(value)])).replace("+", "")
+    return json.dumps(value)
+
+
+@given(st.data(), texts)
+def test_the_same_predicate_written_otherwise_has_the_same_canonical_text(
+    data: st.DataObject, text: str
+) -> None:
+    value = naive.value_of(text)
+    for number in values_in(value):
+        if isinstance(number, Decimal) and number and abs(number.adjusted()) > 60:
+            return  # written out it would have too many digits
+    other = written_otherwise(data, value)
+    assert canonical_text(parse_exact(other.encode())) == canonical_text(parse_exact(text.encode()))
+
+
+@given(texts)
+def test_nodes_are_objects_arrays_and_scalars(text: str) -> None:
+    assert count_nodes(parse_exact(text.encode())) == len(list(values_in(naive.value_of(text))))
+
+
+@given(st.data(), texts)
+def test_a_part_of_a_value_is_found_in_it(data: st.DataObject, text: str) -> None:
+    """Keeps the oracle honest: what was cut from a payload must match it."""
+    value = naive.value_of(text)
+    assert naive.matches(value, data.draw(predicates_of(value)))
