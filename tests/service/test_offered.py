@@ -187,7 +187,9 @@ async def test_reflection_can_be_turned_off() -> None:
 
 
 async def test_a_server_listens_on_every_address_that_it_was_given(tmp_path: object) -> None:
-    settings = Settings(store="memory:", listen=("127.0.0.1:0", f"unix:{tmp_path}/factstr.sock", "localhost:0"))
+    settings = Settings(
+        store="memory:", listen=("127.0.0.1:0", f"unix:{tmp_path}/factstr.sock", "localhost:0")
+    )
     async with running(settings) as server:
         assert len(server.addresses) == 3
         for address in server.addresses:

@@ -223,4 +223,4 @@ class SideBySide(RuleBasedStateMachine):
 
 
 TestSideBySide = SideBySide.TestCase
-TestSideBySide.settings = settings(max_examples=40, stateful_step_count=30)
+TestSideBySide.settings = settings(max_examples=settings().max_examples * 2 // 5, stateful_step_count=30)
