@@ -3,3 +3,8 @@
 `python -m benchmarks` runs scenarios against real servers, checks that each log holds exactly what was acknowledged,
 prints a table and writes JSON. Nothing here is imported by the service, and only the empty server imports from it.
 """
+
+import os
+
+# Servers are started while calls are under way; gRPC would say at each that it leaves the fork alone.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

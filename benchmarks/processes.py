@@ -12,6 +12,8 @@ from typing import BinaryIO, Final
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 30
 
+_ROOT: Final = Path(__file__).parents[1]
+
 
 class ServerFailed(Exception):
     """A server did not start, or did not stop as it should. The message holds what it wrote."""
@@ -60,13 +62,16 @@ async def empty_server(folder: Path) -> AsyncIterator[ServerProcess]:
 
 @asynccontextmanager
 async def _running(words: Sequence[str], log: Path) -> AsyncIterator[ServerProcess]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FACTSTR_")}
+    """With nothing of this process's settings: a server's defaults are what is measured."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("FACTSTR_", "GRPC_"))
+    }
     with _opened(log) as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *words, stdin=DEVNULL, stderr=output, env=environment
+            sys.executable, "-m", *words, stdin=DEVNULL, stderr=output, env=environment, cwd=_ROOT
         )
     try:
-        yield ServerProcess(await _address(process, log), process.pid)
+        yield ServerProcess(await _address(words[0], process, log), process.pid)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -79,7 +84,7 @@ async def _running(words: Sequence[str], log: Path) -> AsyncIterator[ServerProce
         raise ServerFailed(f"{words[0]} ended with code {code}:\n{_written(log)}")
 
 
-async def _address(process: Process, log: Path) -> str:
+async def _address(name: str, process: Process, log: Path) -> str:
     """Waits for the line that says what the server listens on; the address is its last word."""
     for _ in range(START_SECONDS * 20):
         text = _written(log)
@@ -88,7 +93,7 @@ async def _address(process: Process, log: Path) -> str:
         if process.returncode is not None:
             break
         await asyncio.sleep(0.05)
-    raise ServerFailed(f"no server on a port after {START_SECONDS} s at most:\n{_written(log)}")
+    raise ServerFailed(f"{name} did not listen within {START_SECONDS} s:\n{_written(log)}")
 
 
 def _opened(log: Path) -> BinaryIO:
