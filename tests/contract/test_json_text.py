@@ -43,11 +43,6 @@ def as_decimals(value: Any) -> Any:
 
 
 @given(texts)
-@example('{"a":1e400,"a":1}')
-@example('{"a":"\\ud800","a":1}')
-@example('{"a":"\\u0000","a":1}')
-@example("[" * 64 + "]" * 64)
-@example('{"a":' + "[" * 70 + "]" * 70 + ',"a":1}')
 @example("18446744073709551616")
 @example("-0")
 def test_the_quick_parser_without_floats_says_what_the_exact_one_says(text: str) -> None:
@@ -65,6 +60,11 @@ def test_the_exact_parser_says_what_the_standard_library_says_with_decimals(text
 
 
 @given(st.one_of(texts, st.text(alphabet='{}[]",:.-+eE0123456789 tfnua\\\u0000\u00e9')))
+@example('{"a":1e400,"a":1}')
+@example('{"a":"\\ud800","a":1}')
+@example('{"a":"\\u0000","a":1}')
+@example("[" * 64 + "]" * 64)
+@example('{"a":' + "[" * 70 + "]" * 70 + ',"a":1}')
 def test_what_one_parser_refuses_the_other_does_not_accept(text: str) -> None:
     """But for nesting, which the quick parser leaves to whoever walks its value, and numbers that it makes floats."""
     try:

@@ -35,6 +35,16 @@ def prepared(
     return prepare_append(new, Violations(), idempotency_key=key, condition=condition)
 
 
+def assert_encodes(encoded: bytes, message: event_pb2.EventRecord | pb.QueryResponse) -> None:
+    """The same bytes, but for the order of a map's entries, which no encoder promises."""
+    generated = message.SerializeToString(deterministic=True)
+    assert type(message).FromString(encoded) == message
+    assert sorted(encoded) == sorted(generated)
+    records = message.event_records if isinstance(message, pb.QueryResponse) else [message]
+    if all(len(record.metadata) < 2 for record in records):
+        assert encoded == generated
+
+
 @given(events, positions, microseconds)
 def test_a_record_is_what_the_generated_code_would_write(
     new: event_pb2.NewEvent, position: int, moment: int
@@ -47,9 +57,7 @@ def test_a_record_is_what_the_generated_code_would_write(
         metadata=new.metadata,
         payload=new.payload,
     )
-    assert record_prefix(position, occurred_at_field(moment)) + encoded.body == record.SerializeToString(
-        deterministic=True
-    )
+    assert_encodes(record_prefix(position, occurred_at_field(moment)) + encoded.body, record)
     assert encoded.payload == new.payload.encode()
 
 
@@ -81,7 +89,7 @@ def test_a_query_response_is_what_the_generated_code_would_write(
         last_returned_sequence_number=last,
         current_context_version=version,
     )
-    assert query_response(QueryPart(records, last, version)) == response.SerializeToString(deterministic=True)
+    assert_encodes(query_response(QueryPart(records, last, version)), response)
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -49,6 +49,29 @@ async def test_appends_that_wait_are_committed_together_in_the_order_in_which_th
         assert store.groups == [1, 10]
 
 
+@pytest.mark.parametrize(("limit", "value"), [("MAX_GROUP_APPENDS", 4), ("MAX_GROUP_BYTES", 450)])
+async def test_a_group_is_bounded_in_appends_and_bytes(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(committer, limit, value)
+    hundred_bytes = NewFact("waiting", '"' + "x" * 87 + '"')
+    assert new_events([hundred_bytes])[0].ByteSize() == 100
+    async with serving(StallingStore) as (server, store):
+        first = await stalled(server, store)
+        waiting = [asyncio.create_task(server.append([hundred_bytes])) for _ in range(10)]
+        await until(lambda: queued(server) == 10)
+        store.gate.set()
+        assert sorted(answer.first for answer in await asyncio.gather(first, *waiting)) == list(range(1, 12))
+        assert store.groups == [1, 4, 4, 2]
+
+
+async def test_an_append_larger_than_a_group_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "MAX_GROUP_BYTES", 10)
+    async with serving(StallingStore) as (server, store):
+        assert (await server.append([NewFact()] * 5)).last == 5
+        assert store.groups == [1]
+
+
 async def test_a_full_queue_answers_server_busy_and_commits_nothing_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
