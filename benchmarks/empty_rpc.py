@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 import uvloop
 
-from factstr_server.server import _OPTIONS as GRPC_OPTIONS
+from factstr_server.server import GRPC_OPTIONS
 
 SERVICE: Final = "benchmarks.Empty"
 

@@ -6,6 +6,7 @@ States: starting -> serving -> draining -> stopped. The store's services answer 
 
 import asyncio
 import contextlib
+import gc
 import sys
 from collections.abc import AsyncIterator
 from typing import Final
@@ -41,7 +42,7 @@ would bound commits to 200 a second under load."""
 _LAST_ANSWERS_SECONDS: Final = 1
 """For what is on its way out when the ports close; calls that outlived the drain are cancelled after it."""
 
-_OPTIONS: Final = (
+GRPC_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", -1),
     # Two servers on one port would share its calls, and a taken port would go unnoticed.
@@ -76,7 +77,7 @@ class Server:
 
     async def start(self) -> None:
         """Opens the store, then the ports, then serves. Raises StartupError; nothing is left open then."""
-        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+        _tune_interpreter()
         try:
             await self.log.open()
             self._grpc = await self._listening()
@@ -100,7 +101,7 @@ class Server:
         await self.log.close()
 
     async def _listening(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=GRPC_OPTIONS)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers(
@@ -131,6 +132,16 @@ async def running(settings: Settings, store: LogStore | None = None) -> AsyncIte
         yield server
     finally:
         await asyncio.shield(server.stop())
+
+
+def _tune_interpreter() -> None:
+    """For the whole process. What start-up made lives as long as the server: the collector need not look at it again,
+    and calls that come and go should not set it off every few hundred objects.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _listen(server: grpc.aio.Server, address: str) -> str:

@@ -51,7 +51,8 @@ class EncodedEvent(NamedTuple):
     payload_size: int
     metadata_text: str | None
     """The metadata as a JSON object, for people who read a store's file; None when there is none."""
-    terms: tuple[str, ...]
+    terms: str
+    """The fact's index terms, with spaces between them."""
 
     @property
     def payload(self) -> bytes:
@@ -135,7 +136,11 @@ def _encode(event: NewEvent, index: int, violations: Violations) -> EncodedEvent
         metadata_text = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode()
     field, term = known_type
     return EncodedEvent(
-        event_type, record_body(field, metadata, payload), len(payload), metadata_text, (term, *terms)
+        event_type,
+        record_body(field, metadata, payload),
+        len(payload),
+        metadata_text,
+        " ".join((term, *terms)),
     )
 
 

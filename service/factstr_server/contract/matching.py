@@ -23,9 +23,13 @@ def contains(payload: LooseJson, predicate: Json) -> bool:
     Raises InexactNumber where a number of the predicate meets a float of the payload.
     """
     if isinstance(predicate, dict):
-        return isinstance(payload, dict) and all(
-            key in payload and contains(payload[key], wanted) for key, wanted in predicate.items()
-        )
+        if not isinstance(payload, dict):
+            return False
+        # A loop, not all(): this runs for every candidate of every query.
+        for key, wanted in predicate.items():  # noqa: SIM110
+            if key not in payload or not contains(payload[key], wanted):
+                return False
+        return True
     if isinstance(predicate, list):
         return isinstance(payload, list) and all(
             any(contains(element, wanted) for element in payload) for wanted in predicate

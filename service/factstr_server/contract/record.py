@@ -14,8 +14,8 @@ _MICROSECONDS: Final = 1_000_000
 
 def varint(number: int) -> bytes:
     """Base-128, least significant group first."""
-    if number < 0x80:
-        return _ONE_BYTE[number]
+    if number < len(_SHORT):
+        return _SHORT[number]
     encoded = bytearray()
     while number >= 0x80:
         encoded.append(number & 0x7F | 0x80)
@@ -24,7 +24,8 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-_ONE_BYTE: Final = [bytes([n]) for n in range(0x80)]
+_SHORT: Final = [bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(0x4000)]
+"""The one and two bytes of ordinary lengths."""
 
 
 def text_field(tag: bytes, text: bytes) -> bytes:

@@ -9,6 +9,7 @@ A term is a 64-bit hash in hexadecimal, so that it is a token of letters and dig
 candidate more, never a wrong answer.
 """
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Final
 
@@ -36,7 +37,7 @@ def event_type_term(event_type: str) -> str:
     return xxh3_64_hexdigest(event_type.encode())
 
 
-def payload_terms(text: bytes) -> tuple[str, ...]:
+def payload_terms(text: bytes) -> Collection[str]:
     """The terms of a payload; only OVERFLOW when there are too many. Validates it: raises InvalidJson."""
     terms: set[str] = set()
     try:
@@ -44,7 +45,7 @@ def payload_terms(text: bytes) -> tuple[str, ...]:
     except InexactNumber:
         terms.clear()
         _collect(parse_exact(text), "", terms, 0)
-    return (OVERFLOW,) if _is_full(terms) else tuple(terms)
+    return (OVERFLOW,) if _is_full(terms) else terms
 
 
 def predicate_terms(predicate: Json) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 _QUEUED_OVERHEAD_BYTES: Final = 256
 """What a queued append costs beyond its events, so that a flood of tiny ones is bounded too."""
 
+_QUIET_TURNS: Final = 8
+_ENOUGH_BYTES: Final = 64 * 1024
+"""Turns of the loop without a new append, or bytes of appends, after which a group is taken."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -82,6 +86,7 @@ class Committer:
     async def _run(self) -> None:
         while True:
             await self._work.wait()
+            await self._let_others_queue()
             group = self._take_group()
             if group:
                 await self._commit(group)
@@ -89,6 +94,18 @@ class Committer:
                 return
             else:
                 self._work.clear()
+
+    async def _let_others_queue(self) -> None:
+        """Lets the event loop hand in what has already arrived. No timer: it ends once the loop brings nothing more.
+
+        Without it a group under load begins with the first of many requests that are being read, and most commits pay
+        their fixed cost for a few appends.
+        """
+        quiet, seen = 0, len(self._queue)
+        while quiet < _QUIET_TURNS and self._queued_bytes < _ENOUGH_BYTES and not self._draining:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._queue) == seen else 0
+            seen = len(self._queue)
 
     def _take_group(self) -> list[_Queued]:
         """All that is queued, up to the limits of a group; without waiting for more."""

@@ -83,7 +83,7 @@ class FactIndex:
     def _index_new_events(self) -> None:
         """Indexing waits for the first lookup: most groups hold no condition and are never looked up in."""
         for position in range(self._indexed, len(self._events)):
-            for term in self._events[position].terms:
+            for term in self._events[position].terms.split():
                 self._holders.setdefault(term, []).append(self._base + position + 1)
         self._indexed = len(self._events)
 

@@ -37,7 +37,8 @@ class FileLock:
     """Held by the one server that may write the file; the operating system frees it when the process ends."""
 
     def __init__(self, database: Path) -> None:
-        path = database.with_name(database.name + ".lock")
+        file = database.resolve()  # so that all names of one file share one lock
+        path = file.with_name(file.name + ".lock")
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -94,7 +95,7 @@ def translated_errors(*, committing: bool) -> Iterator[None]:
     except apsw.FullError:
         raise store_full() from None
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise store_corrupt(f"SQLite says {error}") from error
+        raise store_corrupt("SQLite finds its file damaged") from error
     except apsw.IOError as error:
         raise (outcome_unknown() if committing else store_unavailable("I/O error")) from error
     except (apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.ReadOnlyError) as error:

@@ -54,13 +54,16 @@ class SqliteStore:
         self._reading = ThreadPoolExecutor(READER_THREADS, "factstr-sqlite-reader")
         self._own = threading.local()
         self._readers: list[apsw.Connection] = []
+        self._closed = False
 
     async def open(self) -> None:
         await self._run(self._writing, self._open)
 
     async def close(self) -> None:
-        await self._run(self._writing, self._close)
-        self._writing.shutdown()
+        if not self._closed:
+            self._closed = True
+            await self._run(self._writing, self._close)
+            self._writing.shutdown()
 
     async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
         return await self._run(self._writing, self._commit, group)
@@ -96,12 +99,18 @@ class SqliteStore:
             self._writer = self._open_writer()
         except StoreError:
             self._lock.release()
+            self._lock = None
             raise
         row = self._writer.connection.execute("SELECT store_id, history_id FROM store").get
         self.info = StoreInfo("sqlite", *row)
 
     def _open_writer(self) -> Writer:
-        return Writer(open_writer(self._database), self._options.idempotency_retention)
+        connection = open_writer(self._database)
+        try:
+            return Writer(connection, self._options.idempotency_retention)
+        except apsw.Error as error:
+            connection.close(force=True)
+            raise StoreError(f"cannot read {self._database}: {error}; restore it from a backup") from None
 
     def _close(self) -> None:
         # A cancelled call may have left its read running: no connection is closed under it.

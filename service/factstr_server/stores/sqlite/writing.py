@@ -76,7 +76,7 @@ class Writer:
             events.append((event_type, metadata_text, payload_size, offset, size))
             records.append(prefix)
             records.append(body)
-            tokens.append(" ".join(terms))
+            tokens.append(terms)
             offset += size
         self.connection.execute(
             "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
