@@ -45,7 +45,8 @@ def payload_terms(text: bytes) -> Collection[str]:
     except InexactNumber:
         terms.clear()
         _collect(parse_exact(text), "", terms, 0)
-    return (OVERFLOW,) if _is_full(terms) else terms
+    # The type's term takes one place.
+    return (OVERFLOW,) if OVERFLOW in terms or len(terms) >= MAX_TERMS_PER_FACT else terms
 
 
 def predicate_terms(predicate: Json) -> tuple[str, ...]:
@@ -60,9 +61,11 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
     kind = type(value)
     if kind is dict:
         assert isinstance(value, dict)
-        if not _entered(path + "\0{", len(value), terms, depth):
-            _check_rest(value, depth)
+        # Every member has at least one term of its own.
+        if depth == MAX_JSON_NESTING or len(terms) + len(value) >= MAX_TERMS_PER_FACT:
+            _give_up(value, terms, depth)
             return
+        terms.add(xxh3_64_hexdigest(f"{path}\0{{".encode()))
         for key, member in value.items():
             kind = type(member)
             if kind is str:
@@ -73,13 +76,13 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
                 terms.add(xxh3_64_hexdigest(f"{path}\0.{key}{_scalar(member)}".encode()))
     elif kind is list:
         assert isinstance(value, list)
-        if not _entered(path + "\0[", 0, terms, depth):
-            _check_rest(value, depth)
-            return
+        if depth == MAX_JSON_NESTING:
+            raise too_deep()
+        terms.add(xxh3_64_hexdigest(f"{path}\0[".encode()))
         path += "\0*"
         for index, element in enumerate(value):
-            if _is_full(terms):
-                _check_rest(value[index:], depth)
+            if len(terms) >= MAX_TERMS_PER_FACT:
+                _give_up(value[index:], terms, depth)
                 return
             kind = type(element)
             if kind is dict or kind is list:
@@ -90,22 +93,10 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
         terms.add(xxh3_64_hexdigest(f"{path}{_scalar(value)}".encode()))
 
 
-def _entered(container: str, members: int, terms: set[str], depth: int) -> bool:
-    """Adds a container's own term; False when its fact holds too many, so that nothing more need be hashed.
-
-    Every member of an object has at least one term of its own.
-    """
-    if depth >= MAX_JSON_NESTING:
-        raise too_deep()
-    if members >= MAX_TERMS_PER_FACT:
-        terms.add(OVERFLOW)
-    terms.add(xxh3_64_hexdigest(container.encode()))
-    return not _is_full(terms)
-
-
-def _is_full(terms: set[str]) -> bool:
-    """Whether a fact holds more than the limit, the term of its type included."""
-    return len(terms) >= MAX_TERMS_PER_FACT or OVERFLOW in terms
+def _give_up(container: LooseJson, terms: set[str], depth: int) -> None:
+    """The fact overflows: what is left of it is checked, but no longer hashed."""
+    terms.add(OVERFLOW)
+    _check_rest(container, depth)
 
 
 def _check_rest(value: LooseJson, depth: int) -> None:
