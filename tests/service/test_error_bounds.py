@@ -98,16 +98,24 @@ async def test_quoted_input_is_printable_and_on_one_line(server: Wire) -> None:
         assert text.isprintable(), text
 
 
-async def test_many_long_violations_are_counted_instead_of_named(server: Wire) -> None:
-    wide = "\U0001f600" * 127
-    metadata = {f"{wide}{i}\0": "v" for i in range(9)}
-    request = pb.AppendRequest(events=[event_pb2.NewEvent(event_type="a", payload="{}", metadata=metadata)])
-    error = await raw.error(server, raw.APPEND, request)
+async def test_long_violations_that_do_not_fit_are_counted_instead_of_named(server: Wire) -> None:
+    """Long paths and long quotations, as long as they get."""
+    wide = '"' + "\U0001f600" * 400 + '\\u0000"'
+    none = event_pb2.EventFilter(event_types=event_pb2.EventTypes())
+    bad = event_pb2.EventFilter(
+        payload_predicates=event_pb2.PayloadPredicates(any_of=["{}"] * 900 + [wide] * 9)
+    )
+    request = pb.AppendIfRequest(
+        events=new_events([NewFact()]), context_query=event_pb2.EventQuery(filters=[none] * 1_000 + [bad])
+    )
+    error = await raw.error(server, raw.APPEND_IF, request)
     bad_request = raw.detail(error, error_details_pb2.BadRequest)
     info = raw.detail(error, error_details_pb2.ErrorInfo)
     assert bad_request is not None
     assert info is not None
-    named = len(bad_request.field_violations)
-    # Each key breaks two laws: its length and U+0000.
-    assert named + int(info.metadata["more_violations"]) >= 9
-    assert named >= 1
+    named = [violation.field for violation in bad_request.field_violations]
+    assert named == [
+        f"context_query.filters[1000].payload_predicates.any_of[{i}]" for i in range(900, 900 + len(named))
+    ]
+    assert 1 <= len(named) < 8, "longer than what fits, or this tries nothing"
+    assert len(named) + int(info.metadata["more_violations"]) == 9
