@@ -146,6 +146,20 @@ async def test_each_of_many_alternatives_is_looked_up_by_its_rarest_term(
     assert counter.during() <= OVERFLOWED
 
 
+@pytest.mark.parametrize("kind", range(5))
+async def test_the_rarest_term_leads_also_where_it_is_not_rare(
+    stocked: LogStore, counter: Counter, kind: int
+) -> None:
+    """A tenth of the facts, asked for in many alternatives with what all facts have."""
+    predicate = f'{{"tenant": "t", "kind": {kind}, "tags": ["all"]}}'
+    found = (await stocked.read_facts(compiled(where(predicate)), Window())).records
+    assert len(found) == FACTS // 10
+    counter.during()
+    again = await stocked.read_facts(compiled(where(*[predicate] * 700)), Window())
+    assert again.records == found
+    assert counter.during() <= len(found) + OVERFLOWED
+
+
 @pytest.mark.parametrize("kind", STORES, ids=lambda kind: kind.name)
 async def test_each_of_several_large_predicates_is_looked_up_by_its_rarest_term(
     kind: StoreKind, tmp_path: Path, counter: Counter
