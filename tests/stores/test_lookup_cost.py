@@ -61,8 +61,8 @@ async def stocked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     kind: StoreKind = request.param
     async with opened(kind.url(tmp_path)) as store:
         every = list(facts())
-        for start in range(0, len(every), 100):
-            await commit(store, *every[start : start + 100])
+        for start in range(0, len(every), 400):
+            await commit(store, *every[start : start + 400])
         yield store
 
 
