@@ -18,5 +18,5 @@ class Settings:
     heartbeat_interval: timedelta = timedelta(seconds=10)
     """A stream sends a message at least this often."""
     drain: timedelta = timedelta(seconds=20)
-    """How long a stopping server waits for calls under way."""
+    """How long a stopping server waits for calls under way. A commit that has begun is waited for without a bound."""
     log_format: str = "text"

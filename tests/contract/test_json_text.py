@@ -148,3 +148,16 @@ def test_a_part_of_a_value_is_found_in_it(data: st.DataObject, text: str) -> Non
     """Keeps the oracle honest: what was cut from a payload must match it."""
     value = naive.value_of(text)
     assert naive.matches(value, data.draw(predicates_of(value)))
+
+
+@pytest.mark.parametrize("text", ['"\\u0000"', '["\\ud800"]', '[[1, "\\udfff"]]', '{"\\u0000": 1}'])
+def test_a_text_that_a_later_duplicate_key_replaces_must_be_valid_too(text: str) -> None:
+    for whole in (f'{{"a": {text}, "a": 1}}', f'[{{"a": {text}, "a": 1}}, 1.5]'):
+        with pytest.raises(InvalidJson):
+            parse_loose(whole.encode())
+        with pytest.raises(InvalidJson):
+            parse_exact(whole.encode())
+
+
+def test_a_number_that_a_later_duplicate_key_replaces_is_no_part_of_the_value() -> None:
+    assert parse_exact(b'{"a": 1e400, "a": 1}') == parse_loose(b'{"a": 1e400, "a": 1}') == {"a": 1}

@@ -68,6 +68,7 @@ def parse_exact(text: bytes) -> Json:
         ) from None
     except RecursionError:
         raise InvalidJson(_TOO_DEEP) from None
+    _check_texts(value)
     _check(value, 0)
     return value
 
@@ -121,8 +122,7 @@ def _check(value: object, depth: int) -> None:
     if isinstance(value, dict):
         if depth == MAX_JSON_NESTING:
             raise InvalidJson(_TOO_DEEP)
-        for key, member in value.items():
-            _check_string(key)
+        for member in value.values():
             _check(member, depth + 1)
     elif isinstance(value, list):
         if depth == MAX_JSON_NESTING:
@@ -134,8 +134,23 @@ def _check(value: object, depth: int) -> None:
             f"holds the number {quoted(value)}; numbers are zero or from 1e-{MAX_NUMBER_EXPONENT} to "
             f"1e{MAX_NUMBER_EXPONENT} in magnitude, with at most {MAX_NUMBER_DIGITS} digits as written"
         )
-    elif isinstance(value, str):
+
+
+def _object(members: list[tuple[str, Json]]) -> dict[str, Json]:
+    """The last duplicate key wins, but texts must be valid in all of them: stores keep and index the whole text."""
+    for key, member in members:
+        _check_string(key)
+        _check_texts(member)
+    return dict(members)
+
+
+def _check_texts(value: Json) -> None:
+    """Checks the texts of a value, but for those of its objects, which `_object` has checked."""
+    if isinstance(value, str):
         _check_string(value)
+    elif isinstance(value, list):
+        for element in value:
+            _check_texts(element)
 
 
 def _check_string(text: str) -> None:
@@ -178,4 +193,6 @@ def _constant(name: str) -> NoReturn:
     raise InvalidJson(f"holds {name}, which is no JSON value; leave it out or write null")
 
 
-_DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_fractional, parse_constant=_constant)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_fractional, parse_constant=_constant
+)

@@ -62,7 +62,7 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
     if kind is dict:
         assert isinstance(value, dict)
         # Every member has at least one term of its own.
-        if depth == MAX_JSON_NESTING or len(terms) + len(value) >= MAX_TERMS_PER_FACT:
+        if depth == MAX_JSON_NESTING or max(len(terms), len(value)) >= MAX_TERMS_PER_FACT:
             _give_up(value, terms, depth)
             return
         terms.add(xxh3_64_hexdigest(f"{path}\0{{".encode()))

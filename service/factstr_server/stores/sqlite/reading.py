@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import lru_cache
 from typing import Final
 
 import apsw
@@ -26,8 +25,6 @@ _ALL: Final = """
     WHERE sequence_number > ?1 AND sequence_number < ?2
     ORDER BY sequence_number {}
 """
-_COMMON: Final = 100
-
 _STATEMENTS: Final = {
     (proposed, descending): sql.format("DESC" if descending else "ASC")
     for proposed, sql in ((True, _PROPOSED), (False, _ALL))
@@ -92,17 +89,17 @@ class Reader:
             min(window.before, MAX_SEQUENCE_NUMBER),
         )
         if proposed:
-            bindings += (lookup_expression(query, lru_cache(None)(self._holders)),)
+            bindings += (lookup_expression(query, self._holders),)
         rows = self._connection.execute(_STATEMENTS[proposed, window.descending], bindings)
         with closing(rows):
             yield map(Candidate._make, rows)
 
-    def _holders(self, term: str) -> int:
-        """How many facts hold a term; counts no further than it takes to tell rare from common."""
+    def _holders(self, term: str, bound: int) -> int:
+        """How many facts hold a term, counted up to a bound."""
         return int(
             self._value(
                 "SELECT count(*) FROM (SELECT 1 FROM terms WHERE terms MATCH ?1 LIMIT ?2)",
-                (f'"{term}"', _COMMON),
+                (f'"{term}"', bound),
             )
         )
 

@@ -101,14 +101,13 @@ class SqliteStore:
             self._lock.release()
             self._lock = None
             raise
-        row = self._writer.connection.execute("SELECT store_id, history_id FROM store").get
-        self.info = StoreInfo("sqlite", *row)
+        self.info = self._writer.info
 
     def _open_writer(self) -> Writer:
         connection = open_writer(self._database)
         try:
             return Writer(connection, self._options.idempotency_retention)
-        except apsw.Error as error:
+        except (apsw.Error, TypeError) as error:  # TypeError: a row that is always there is not
             connection.close(force=True)
             raise StoreError(f"cannot read {self._database}: {error}; restore it from a backup") from None
 

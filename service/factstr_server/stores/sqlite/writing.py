@@ -11,7 +11,7 @@ from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.record import occurred_at_field, record_prefix
 from factstr_server.stores.deciding import GroupDecision
-from factstr_server.stores.protocol import Committed, Outcome
+from factstr_server.stores.protocol import Committed, Outcome, StoreInfo
 from factstr_server.stores.sqlite.reading import Reader
 
 
@@ -22,6 +22,7 @@ class Writer:
         self.connection = connection
         self._reader = Reader(connection)
         self._retention = idempotency_retention
+        self.info = StoreInfo("sqlite", *connection.execute("SELECT store_id, history_id FROM store").get)
         self.head_now = self._reader.head()
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
 
