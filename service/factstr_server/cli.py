@@ -14,10 +14,13 @@ from typing import Final
 import uvloop
 
 from factstr_server import __version__
-from factstr_server.server import Server, StartupError
 from factstr_server.settings import Settings
 
 _DEFAULTS: Final = Settings()
+
+_TRUTHS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
+    ("", "0", "false", "no", "off"), False
+)
 
 _EXAMPLES: Final = """\
 examples:
@@ -39,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # gRPC's own remarks are not for people; it reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from factstr_server.server import StartupError  # noqa: PLC0415
+
     try:
         uvloop.run(_serve(settings))
     except StartupError as error:
@@ -56,6 +63,8 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     given = parser.parse_args(words)
     listen = tuple(given.listen or _split(environment.get("FACTSTR_LISTEN")) or _DEFAULTS.listen)
     for address in listen:
+        if not _is_address(address):
+            parser.error(f"--listen {address} is no address; write host:port (port 0 to 65535) or unix:/path")
         if not _is_local(address) and not given.insecure:
             parser.error(
                 f"--listen {address} reaches beyond this machine without TLS and tokens; listen on 127.0.0.1 or a "
@@ -83,7 +92,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
 
     def variable(flag: str, default: str) -> str:
-        return environment.get("FACTSTR_" + flag.strip("-").replace("-", "_").upper(), default)
+        return environment.get(_variable_of(flag), default)
+
+    def truth(flag: str) -> bool:
+        text = variable(flag, "").lower()
+        if text not in _TRUTHS:
+            parser.error(f"{_variable_of(flag)}={text}: write 1, true, yes or on, or 0, false, no or off")
+        return _TRUTHS[text]
 
     parser.add_argument("--version", action="version", version=f"factstr-server {__version__}")
     parser.add_argument(
@@ -102,13 +117,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--insecure",
         action="store_true",
-        default=_truth(variable("--insecure", "")),
+        default=truth("--insecure"),
         help="allow addresses beyond this machine although nothing is encrypted",
     )
     parser.add_argument(
         "--no-reflection",
         action="store_true",
-        default=_truth(variable("--no-reflection", "")),
+        default=truth("--no-reflection"),
         help="do not describe the services to clients such as grpcurl",
     )
     parser.add_argument(
@@ -137,6 +152,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
 
 async def _serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once."""
+    from factstr_server.server import Server  # noqa: PLC0415
+
     server = Server(settings)
     stopping = asyncio.Event()
 
@@ -174,8 +191,15 @@ def _split(addresses: str | None) -> list[str]:
     return [address.strip() for address in (addresses or "").split(",") if address.strip()]
 
 
-def _truth(text: str) -> bool:
-    return text.lower() in {"1", "true", "yes", "on"}
+def _variable_of(flag: str) -> str:
+    return "FACTSTR_" + flag.strip("-").replace("-", "_").upper()
+
+
+def _is_address(address: str) -> bool:
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host, _, port = address.rpartition(":")
+    return bool(host) and port.isdecimal() and int(port) < 2**16
 
 
 def _is_local(address: str) -> bool:

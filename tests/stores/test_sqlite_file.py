@@ -158,6 +158,13 @@ async def test_a_file_cannot_be_opened_twice_by_another_name(database: Path, tmp
         assert "in use by another server" in await refusal(tmp_path / "link.db")
 
 
+async def test_a_file_with_a_second_name_is_refused(database: Path, tmp_path: Path) -> None:
+    """Each name would have newest commits of its own."""
+    async with opened_sqlite(database):
+        (tmp_path / "hard.db").hardlink_to(database)
+        assert "more than one name" in await refusal(tmp_path / "hard.db")
+
+
 async def test_a_damaged_file_is_refused_with_a_clear_line(database: Path) -> None:
     async with opened_sqlite(database) as store:
         await commit(store, *[NewFact(payload='"' + "x" * 3_000 + '"')] * 30)

@@ -6,7 +6,7 @@ the committer only decides.
 
 import hashlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -19,10 +19,11 @@ from factstr_server.contract.json_text import InvalidJson
 from factstr_server.contract.limits import (
     MAX_APPEND_BYTES,
     MAX_EVENTS_PER_APPEND,
+    MAX_METADATA_ENTRIES,
 )
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.record import event_type_field, record_body, varint
-from factstr_server.contract.terms import event_type_term, payload_terms
+from factstr_server.contract.terms import check_payload, event_type_term, payload_terms
 from factstr_server.contract.validation import (
     Violations,
     event_type_problem,
@@ -102,7 +103,12 @@ def prepare_append(
         )
     # Validity comes before size, but what is far too large is not looked at to its end, nor kept.
     looked_at = islice(enumerate(events), 2 * MAX_EVENTS_PER_APPEND)
-    encoded = deque((_encode(event, index, violations) for index, event in looked_at), MAX_EVENTS_PER_APPEND)
+    encoded: deque[EncodedEvent] = deque(maxlen=MAX_EVENTS_PER_APPEND)
+    payload_bytes = 0
+    for index, event in looked_at:
+        payload = event.payload.encode()
+        payload_bytes += len(payload)
+        encoded.append(_encode(event, payload, index, violations, too_large=payload_bytes > MAX_APPEND_BYTES))
     if idempotency_key and (wrong := idempotency_key_problem(idempotency_key)):
         violations.add(Reason.INVALID_ARGUMENT, "idempotency_key", wrong)
     violations.refuse_if_any()
@@ -115,21 +121,30 @@ def prepare_append(
     return PreparedAppend(valid, size, condition, idempotency)
 
 
-def _encode(event: NewEvent, index: int, violations: Violations) -> EncodedEvent:
+def _encode(
+    event: NewEvent, payload: bytes, index: int, violations: Violations, *, too_large: bool
+) -> EncodedEvent:
+    """Of an append that is too large anyway, what could be wrong is looked for, and no terms are made."""
     event_type = event.event_type
     known_type = _encoded_event_type(event_type)
     if isinstance(known_type, str):
         violations.add(Reason.INVALID_EVENT_TYPE, f"events[{index}].event_type", known_type)
         known_type = _NO_TYPE
-    payload = event.payload.encode()
+    terms: Collection[str] = ()
     try:
-        terms = payload_terms(payload)
+        if too_large:
+            check_payload(payload)
+        else:
+            terms = payload_terms(payload)
     except InvalidJson as error:
         violations.add(Reason.INVALID_PAYLOAD, f"events[{index}].payload", str(error))
-        terms = ()
     metadata = event.metadata
     metadata_text = None
-    if metadata:
+    if len(metadata) > MAX_METADATA_ENTRIES:
+        problem = f"holds {len(metadata)} entries; at most {MAX_METADATA_ENTRIES}"
+        violations.add(Reason.INVALID_METADATA, f"events[{index}].metadata", problem)
+        metadata = {}
+    elif metadata:
         metadata = dict(metadata)
         for path, problem in metadata_problems(metadata, f"events[{index}].metadata"):
             violations.add(Reason.INVALID_METADATA, path, problem)

@@ -61,7 +61,7 @@ def parse_exact(text: bytes) -> Json:
         value: Json = _DECODER.decode(decoded)
     except json.JSONDecodeError as error:
         near = quoted(decoded[max(0, error.pos - 16) : error.pos + 16])
-        problem = error.msg[:1].lower() + error.msg[1:]
+        problem = (error.msg[:1].lower() + error.msg[1:]).removesuffix(" at")
         raise InvalidJson(
             f"is not a JSON text: {problem} at line {error.lineno}, column {error.colno}, near {near}; "
             "send one JSON value (RFC 8259)"

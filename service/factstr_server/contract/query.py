@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from factstr_server.contract.errors import Reason
-from factstr_server.contract.json_text import InvalidJson, Json, canonical_text, count_nodes, parse_exact
+from factstr_server.contract.json_text import (
+    InvalidJson,
+    Json,
+    LooseJson,
+    canonical_text,
+    count_nodes,
+    parse_exact,
+)
 from factstr_server.contract.limits import MAX_PREDICATE_NODES, MAX_QUERY_ALTERNATIVES
-from factstr_server.contract.matching import contains, parsed_exactly_where_needed
+from factstr_server.contract.matching import LongArrays, contains, parsed_exactly_where_needed
 from factstr_server.contract.terms import event_type_term, predicate_terms
 from factstr_server.contract.validation import Violations, event_type_problem
 
@@ -77,9 +84,12 @@ class CompiledQuery:
             undecided.extend(candidate.predicates)
         if not undecided:
             return False
-        return parsed_exactly_where_needed(
-            payload(), lambda value: any(contains(value, predicate) for predicate in undecided)
-        )
+
+        def contains_any(value: LooseJson) -> bool:
+            arrays = LongArrays()
+            return any(contains(value, predicate, arrays) for predicate in undecided)
+
+        return parsed_exactly_where_needed(payload(), contains_any)
 
     @cached_property
     def terms(self) -> tuple[FilterTerms, ...]:

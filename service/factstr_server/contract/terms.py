@@ -39,12 +39,24 @@ def event_type_term(event_type: str) -> str:
 
 def payload_terms(text: bytes) -> Collection[str]:
     """The terms of a payload; only OVERFLOW when there are too many. Validates it: raises InvalidJson."""
-    terms: set[str] = set()
     try:
-        _collect(parse_loose(text), "", terms, 0)
+        return value_terms(parse_loose(text))
     except InexactNumber:
-        terms.clear()
-        _collect(parse_exact(text), "", terms, 0)
+        return value_terms(parse_exact(text))
+
+
+def check_payload(text: bytes) -> None:
+    """Validates a payload whose terms nobody needs: raises InvalidJson."""
+    try:
+        _check_rest(parse_loose(text), 0)
+    except InexactNumber:
+        parse_exact(text)
+
+
+def value_terms(value: LooseJson) -> Collection[str]:
+    """The terms of a payload's value. Raises InexactNumber where it holds a float."""
+    terms: set[str] = set()
+    _collect(value, "", terms, 0)
     # The type's term takes one place.
     return (OVERFLOW,) if OVERFLOW in terms or len(terms) >= MAX_TERMS_PER_FACT else terms
 

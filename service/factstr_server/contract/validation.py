@@ -8,7 +8,6 @@ from factstr_server.contract.errors import FieldViolation, Reason, Refusal, exce
 from factstr_server.contract.limits import (
     MAX_EVENT_TYPE_CHARACTERS,
     MAX_IDEMPOTENCY_KEY_CHARACTERS,
-    MAX_METADATA_ENTRIES,
     MAX_METADATA_KEY_CHARACTERS,
     MAX_METADATA_VALUE_BYTES,
 )
@@ -70,10 +69,8 @@ def idempotency_key_problem(key: str) -> str | None:
 
 
 def metadata_problems(metadata: Mapping[str, str], path: str) -> list[tuple[str, str]]:
-    """Pairs of field path and what is wrong there."""
+    """Pairs of field path and what is wrong with an entry there."""
     problems = []
-    if len(metadata) > MAX_METADATA_ENTRIES:
-        problems.append((path, f"holds {len(metadata)} entries; at most {MAX_METADATA_ENTRIES}"))
     for key, value in metadata.items():
         entry = f'{path}["{excerpt(key)}"]'
         if not 1 <= len(key) <= MAX_METADATA_KEY_CHARACTERS:

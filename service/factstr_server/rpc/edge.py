@@ -6,8 +6,8 @@ are handed through as they are stored.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
@@ -24,6 +24,9 @@ from factstr_server.rpc.unknown_fields import parse_request, unsupported_field
 OFF_LOOP_BYTES: Final = 64 * 1024
 """A request above this is parsed, validated and encoded in a thread, so that the event loop goes on."""
 
+MAX_LARGE_REQUEST_BYTES: Final = 128 * 1024 * 1024
+"""Of such requests at once, from their arrival to their answer; beyond it SERVER_BUSY."""
+
 _HEADER_PREFIX: Final = "factstr-"
 
 _log = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 Unary: TypeAlias = Callable[[Any, int], Awaitable[Message]]
 """Answers a request message; the number is the size of the request in bytes."""
-Streaming: TypeAlias = Callable[[Any, int], AsyncIterator[bytes]]
+Streaming: TypeAlias = Callable[[Any, int], AsyncGenerator[bytes, None]]
 """Answers a request message with encoded response messages."""
 
 
@@ -43,6 +46,7 @@ class Edge:
     def __init__(self) -> None:
         self.draining = False
         self._under_way = 0
+        self._large_bytes = 0
         self._idle = asyncio.Event()
 
     async def drain(self) -> None:
@@ -52,13 +56,16 @@ class Edge:
             await self._idle.wait()
 
     @contextmanager
-    def _call(self, context: Context) -> Iterator[None]:
+    def _call(self, context: Context, size: int) -> Iterator[None]:
         """The length of a call; refuses it before its request is looked at."""
         self._under_way += 1
+        large = size if size > OFF_LOOP_BYTES else 0
+        self._large_bytes += large
         try:
             self._admit(context)
             yield
         finally:
+            self._large_bytes -= large
             self._under_way -= 1
             if self.draining and not self._under_way:
                 self._idle.set()
@@ -86,7 +93,7 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._call(context):
+                with self._call(context, len(raw)):
                     response = await handle(await self._parse(kind, raw), len(raw))
                     return response.SerializeToString()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
@@ -101,9 +108,11 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                with self._call(context):
-                    async for response in handle(await self._parse(kind, raw), len(raw)):
-                        await context.write(response)
+                with self._call(context, len(raw)):
+                    responses = handle(await self._parse(kind, raw), len(raw))
+                    async with aclosing(responses):
+                        async for response in responses:
+                            await context.write(response)
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -115,6 +124,13 @@ class Edge:
                 Reason.SERVER_DRAINING,
                 "the server is shutting down; nothing was done, try again on another server or after its restart",
                 retry_after=timedelta(seconds=1),
+            )
+        if self._large_bytes > MAX_LARGE_REQUEST_BYTES:
+            raise Refusal(
+                Reason.SERVER_BUSY,
+                f"{self._large_bytes} bytes of large requests are being worked on; nothing was committed, try again",
+                metadata={"limit": str(MAX_LARGE_REQUEST_BYTES), "actual": str(self._large_bytes)},
+                retry_after=timedelta(milliseconds=100),
             )
         for key, _ in context.invocation_metadata() or ():
             if key.startswith(_HEADER_PREFIX):
@@ -134,6 +150,9 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
 
 
 async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
+    if context.done():
+        # Nobody is there to be told: the client has gone, or its deadline has passed, and a write failed.
+        raise asyncio.CancelledError from error
     if not isinstance(error, Refusal):
         error = _internal(error, method)
     await context.abort_with_status(grpc_status(error))
@@ -154,7 +173,8 @@ def _not_implemented(method: MethodDescriptor) -> Handler:
     async def call(_: object, context: Context) -> NoReturn:
         refusal = Refusal(
             Reason.NOT_IMPLEMENTED,
-            f"{method.name} is not offered by this server; GetServerInfo lists what is",
+            f"{method.name} is not offered by this server's version; use one that lists it in the capabilities of "
+            "GetServerInfo",
         )
         await context.abort_with_status(grpc_status(refusal))
 

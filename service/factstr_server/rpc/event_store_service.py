@@ -1,6 +1,6 @@
 """EventStoreService: appending and querying."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import grpc
 
@@ -35,7 +35,7 @@ class EventStoreServicer:
         prepared = await off_loop_if_large(size, _prepared_append_if, request)
         return append_response(await self._log.append(prepared))
 
-    async def query(self, request: pb.QueryRequest, size: int) -> AsyncIterator[bytes]:
+    async def query(self, request: pb.QueryRequest, size: int) -> AsyncGenerator[bytes, None]:
         query = await off_loop_if_large(size, _checked_query, request)
         parts = self._log.query(
             query,

@@ -1,6 +1,7 @@
 """One page of a read: which of the candidates match, until the page is full or enough has been looked at."""
 
 from collections.abc import Iterable
+from time import monotonic
 from typing import Final, NamedTuple
 
 from factstr_server.contract.query import CompiledQuery
@@ -11,6 +12,9 @@ MAX_CANDIDATES_PER_READ: Final = 4096
 
 MAX_CANDIDATE_BYTES_PER_READ: Final = 8 * 1024 * 1024
 """Nor at more bytes than this, except for its first candidate."""
+
+MAX_READ_SECONDS: Final = 0.1
+"""Nor for longer, so that nobody waits long for a read that its caller has abandoned."""
 
 _FRAME_BYTES: Final = 5
 """Tag and length of a record in a message."""
@@ -43,9 +47,14 @@ def fill_page(query: CompiledQuery, window: Window, candidates: Iterable[Candida
     if window.max_facts == 0:
         return Page(records, None, looked_up_to, finished=True)
     looked_at = 0
+    deadline = monotonic() + MAX_READ_SECONDS
     for number, candidate in enumerate(candidates):
         looked_at += len(candidate.record)
-        if number == MAX_CANDIDATES_PER_READ or (number and looked_at > MAX_CANDIDATE_BYTES_PER_READ):
+        if number and (
+            number == MAX_CANDIDATES_PER_READ
+            or looked_at > MAX_CANDIDATE_BYTES_PER_READ
+            or monotonic() > deadline
+        ):
             return Page(records, last, looked_up_to, finished=False)
         if candidate.matches(query):
             size += len(candidate.record) + _FRAME_BYTES

@@ -38,6 +38,9 @@ class FileLock:
 
     def __init__(self, database: Path) -> None:
         file = database.resolve()  # so that all names of one file share one lock
+        if file.is_file() and file.stat().st_nlink > 1:
+            # SQLite keeps the newest commits beside the name it was opened by: two names would be two logs.
+            raise StoreError(f"{database} has more than one name (hard links); remove all but one")
         path = file.with_name(file.name + ".lock")
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

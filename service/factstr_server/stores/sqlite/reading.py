@@ -10,7 +10,7 @@ import apsw
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import EVERYTHING, CompiledQuery
 from factstr_server.stores.paging import Candidate, fill_page
-from factstr_server.stores.protocol import ContextRead, Page, Window
+from factstr_server.stores.protocol import Page, Window
 from factstr_server.stores.sqlite.lookup import lookup_expression
 
 # The index leads and records follow by primary key; CROSS JOIN keeps the planner from turning that around.
@@ -46,8 +46,14 @@ class Reader:
         if query.everything:
             head = self.head()
             return head if head > after else None
-        with self._candidates(query, Window(after, descending=True)) as newest_first:
-            return next((c.sequence_number for c in newest_first if c.matches(query)), None)
+        newest = self.newest(query, Window(after))
+        while not newest.finished:
+            newest = self.newest(query, Window(after, newest.looked_up_to))
+        return newest.last_sequence_number
+
+    def newest(self, query: CompiledQuery, window: Window) -> Page:
+        """The newest fact of the window, or how far down it was looked for."""
+        return self.read_facts(query, window._replace(descending=True, max_facts=1))
 
     def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
         with self._candidates(EVERYTHING, Window(sequence_number - 1, sequence_number + 1)) as found:
@@ -57,14 +63,20 @@ class Reader:
         with self._candidates(query, window) as candidates:
             return fill_page(query, window, candidates)
 
-    def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
-        """One read transaction is one snapshot, however many statements it takes."""
+    def read_context(self, query: CompiledQuery, window: Window) -> tuple[Page, Page]:
+        """The newest fact of the whole context (or how far down it was looked for), and the window's first page.
+
+        One read transaction is one snapshot, however many statements it takes.
+        """
         self._connection.execute("BEGIN")
         try:
             page = self.read_facts(query, window)
             if _holds_whole_context(window, page):
-                return ContextRead(page.last_sequence_number, page)
-            return ContextRead(self.version(query, 0), page)
+                return page, page
+            if query.everything:
+                head = self.head()
+                return Page([], head or None, 0, finished=True), page
+            return self.newest(query, Window()), page
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")

@@ -72,7 +72,11 @@ class SqliteStore:
         return await self._read(Reader.head)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
-        return await self._read(Reader.read_context, query, window)
+        newest, page = await self._read(Reader.read_context, query, window)
+        # Below the snapshot's newest candidates nothing changes any more: the search goes on in reads of their own.
+        while not newest.finished:
+            newest = await self._read(Reader.newest, query, Window(before=newest.looked_up_to))
+        return ContextRead(newest.last_sequence_number, page)
 
     async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
         return await self._read(Reader.read_facts, query, window)
