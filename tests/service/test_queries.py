@@ -77,6 +77,18 @@ async def test_a_client_that_leaves_half_way_leaves_the_server_alone(served_stor
     await served_store.restart()
 
 
+async def test_a_reader_whose_deadline_passes_is_no_defect_of_the_server(
+    served_store: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(4):
+        await served_store.append([LARGE] * 10)
+    expired = [raw.streaming(served_store.channel, raw.QUERY)(b"", timeout=0.2) for _ in range(5)]
+    for call in expired:
+        assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    await served_store.restart()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 class FailingHalfWay(WrappingStore):
     """The first page is read, the second one is not."""
 

@@ -112,7 +112,7 @@ class Edge:
                     responses = handle(await self._parse(kind, raw), len(raw))
                     async with aclosing(responses):
                         async for response in responses:
-                            await context.write(response)
+                            await _write(context, response)
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -149,10 +149,15 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
     return work(*arguments)
 
 
-async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
-    if context.done():
-        # Nobody is there to be told: the client has gone, or its deadline has passed, and a write failed.
+async def _write(context: Context, response: bytes) -> None:
+    try:
+        await context.write(response)
+    except Exception as error:
+        # The client has gone, or its deadline has passed: nobody is there to be told, and nothing is wrong here.
         raise asyncio.CancelledError from error
+
+
+async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
     if not isinstance(error, Refusal):
         error = _internal(error, method)
     await context.abort_with_status(grpc_status(error))
