@@ -101,7 +101,8 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         self.before_append: Callable[[], None] = lambda: None
         self.records_per_message = 1_000
         self.break_after_messages: list[int] = []
-        """End the next queries with UNAVAILABLE after so many messages each."""
+        """End the next queries with `break_with` after so many messages each."""
+        self.break_with = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
         self.target = ""
         self._keys: dict[str, tuple[bytes, event_store_service_pb2.AppendResponse]] = {}
         self._lock = Lock()
@@ -156,7 +157,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
                 event_records=part, current_context_version=version, last_returned_sequence_number=last
             )
             if number == broken_after:
-                Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost").end(context)
+                self.break_with.end(context)
 
     def GetServerInfo(
         self, request: server_service_pb2.GetServerInfoRequest, context: Any

@@ -85,6 +85,14 @@ def test_no_repetition_starts_after_the_deadline() -> None:
         attempts.delay_after(Failure(busy(2.0)))
 
 
+def test_a_busy_server_does_not_undo_the_doubt_of_an_attempt_before() -> None:
+    attempts = Attempts(Retries(limit=2, first_delay=0), None, Effect.ONCE)
+    attempts.delay_after(Failure(AMBIGUOUS[0]))
+    attempts.delay_after(Failure(busy()))
+    with pytest.raises(factstr.OutcomeUnknown, match=r"the queue is full .*may or may not"):
+        attempts.delay_after(Failure(busy()))
+
+
 def test_the_time_that_is_left_never_grows_and_ends_at_zero() -> None:
     attempts = Attempts(Retries(), 0.0, Effect.NONE)
     assert attempts.remaining() == 0.0
@@ -99,6 +107,14 @@ def test_the_delay_doubles_up_to_a_limit_and_is_partly_random() -> None:
     for repetition, longest in enumerate([0.1, 0.2, 0.4, 0.5, 0.5]):
         delays = {retries.delay(repetition) for _ in range(100)}
         assert longest / 2 <= min(delays) < max(delays) <= longest
+
+
+def test_those_who_lost_the_same_conflict_spread_over_the_whole_delay() -> None:
+    first, *_, last = zip(*(conflict_delays(10) for _ in range(200)), strict=True)
+    assert 0 <= min(first) < 0.002
+    assert 0.008 < max(first) <= 0.01
+    assert 0 <= min(last) < 0.1
+    assert 0.4 < max(last) <= 0.5
 
 
 def test_a_decision_waits_between_its_attempts_only() -> None:

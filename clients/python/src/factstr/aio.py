@@ -106,8 +106,12 @@ class QueryResult:
         await self.close()
 
     def _open(self, attempts: Attempts) -> None:
-        self._call = self._open_call(self._reading.request(), attempts.remaining())
+        try:
+            self._call = self._open_call(self._reading.request(), attempts.remaining())
+        except grpc.aio.UsageError as refusal:
+            attempts.not_taken(refusal)
         self._messages = aiter(self._call)
+        self._opened_for = attempts
 
     async def _read(self, records: list[EventRecord] | None) -> AsyncGenerator[EventRecord, None]:
         while records is not None:
@@ -123,7 +127,13 @@ class QueryResult:
             except StopAsyncIteration:
                 return None
             except grpc.RpcError as failure:
-                await asyncio.sleep(attempts.delay_after(failure))
+                if self._opened_for is attempts or failure.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    await asyncio.sleep(attempts.delay_after(failure))
+                # Else the call's time went by while earlier facts were used: this wait has its own.
+            except asyncio.CancelledError as ended:
+                if _is_being_cancelled():
+                    raise
+                attempts.cut_off(ended)
             self._open(attempts)
 
 
@@ -202,7 +212,7 @@ class EventStore:
         query: EventQuery,
         decision: Callable[[Context], _Decided | Awaitable[_Decided]],
         *,
-        attempts: int = 5,
+        attempts: int = 10,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> AppendResult | None:
@@ -244,7 +254,7 @@ class EventStore:
         return response.sequence_number
 
     async def close(self) -> None:
-        """Close the channel and end what is still running on it."""
+        """Close the channel and end what is still running on it. Calls after it raise StoreClosed."""
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -271,3 +281,15 @@ class EventStore:
                 return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
             except grpc.RpcError as failure:
                 await asyncio.sleep(attempts.delay_after(failure))
+            except grpc.aio.UsageError as refusal:
+                attempts.not_taken(refusal)
+            except asyncio.CancelledError as ended:
+                if _is_being_cancelled():
+                    raise
+                attempts.cut_off(ended)
+
+
+def _is_being_cancelled() -> bool:
+    """Tell whether the caller is being cancelled; otherwise gRPC means the call, because its channel was closed."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -13,6 +13,7 @@
     ├── Unauthenticated                 no valid token or certificate
     ├── PermissionDenied                the caller's role does not allow this
     ├── NotImplementedByServer          the server does not offer this call, or not with this field
+    ├── StoreClosed                     this store was closed, so nothing was sent
     └── ServerError                     a defect of the server or its store
 
 After an append raised anything but OutcomeUnknown, nothing was committed.
@@ -128,6 +129,10 @@ class PermissionDenied(FactstrError):
 
 class NotImplementedByServer(FactstrError):
     """The server does not offer this call, or does not know a field of the request."""
+
+
+class StoreClosed(FactstrError):
+    """The store, or the result that was being read, was closed before. Nothing was sent."""
 
 
 class ServerError(FactstrError):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from factstr.checks import wrong_type
 from factstr.json_text import JsonValue, parse_json, to_json_text
 from factstr.v1 import event_pb2, event_store_service_pb2
 
@@ -21,7 +22,8 @@ class Event:
     `payload` is any JSON value in Python's types (integers and Decimals keep every digit) or a JsonText, which is
     sent as it is. Its text is made here and now, so a later change to a dictionary changes no event.
 
-    Raises ValueError or TypeError when the payload cannot be said in JSON. The limits of the contract are checked
+    Raises ValueError or TypeError when the payload cannot be said in JSON, TypeError when the event type or the
+    metadata hold anything but texts. The limits of the contract are checked
     by the server.
     """
 
@@ -32,6 +34,8 @@ class Event:
     def __init__(
         self, event_type: str, payload: JsonValue, metadata: Mapping[str, str] | None = None
     ) -> None:
+        if not isinstance(event_type, str):
+            raise wrong_type("event_type", event_type, "a str")
         try:
             text = to_json_text(payload)
         except (TypeError, ValueError) as error:
@@ -40,7 +44,7 @@ class Event:
             ) from error
         object.__setattr__(self, "event_type", event_type)
         object.__setattr__(self, "payload_text", text)
-        object.__setattr__(self, "metadata", dict(metadata or {}))
+        object.__setattr__(self, "metadata", _texts(metadata) if metadata else {})
 
     @cached_property
     def payload(self) -> Any:
@@ -126,10 +130,29 @@ class Context:
 
 
 def as_events(events: Event | Iterable[Event] | None) -> tuple[Event, ...]:
-    """Return one event, several, or None as a tuple."""
+    """Return one event, several, or None as a tuple. Raises TypeError for anything else."""
     if events is None:
         return ()
-    return (events,) if isinstance(events, Event) else tuple(events)
+    if isinstance(events, Event):
+        return (events,)
+    if isinstance(events, str | Mapping) or not isinstance(events, Iterable):
+        raise wrong_type("events", events, "an Event or several of them")
+    several = tuple(events)
+    for index, event in enumerate(several):
+        if not isinstance(event, Event):
+            raise wrong_type(f"events[{index}]", event, "an Event")
+    return several
+
+
+def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(metadata, Mapping):
+        raise wrong_type("metadata", metadata, "a mapping from str to str")
+    for key, value in metadata.items():
+        if not isinstance(key, str):
+            raise wrong_type("a key of metadata", key, "a str")
+        if not isinstance(value, str):
+            raise wrong_type(f"metadata[{key!r:.64}]", value, "a str")
+    return dict(metadata)
 
 
 def moment(timestamp: Timestamp) -> datetime:
@@ -138,7 +161,9 @@ def moment(timestamp: Timestamp) -> datetime:
 
 
 def timestamp_of(when: datetime) -> Timestamp:
-    """Return an aware datetime as a timestamp. Raises ValueError for one without a time zone."""
+    """Return an aware datetime as a timestamp. Raises ValueError for one without a time zone, TypeError for others."""
+    if not isinstance(when, datetime):
+        raise wrong_type("occurred_at", when, "a datetime with a time zone")
     if when.tzinfo is None:
         raise ValueError(f"{when!r} has no time zone; write datetime(…, tzinfo=UTC)")
     since = when - _EPOCH

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from factstr.checks import checked_number, wrong_type
 from factstr.json_text import JsonText, JsonValue, to_json_text
 from factstr.v1 import event_pb2
 
@@ -99,10 +100,10 @@ class EventQuery:
         )
 
     def to_proto(self) -> event_pb2.EventQuery:
-        """Return the message that is sent. Raises ValueError when the cursor is negative or above 2^64 - 1."""
+        """Return the message that is sent. Raises ValueError or TypeError for a cursor not from 0 to 2^64 - 1."""
         return event_pb2.EventQuery(
             filters=[alternative.to_proto() for alternative in self.filters],
-            min_sequence_number=self.min_sequence_number,
+            min_sequence_number=checked_number("min_sequence_number", self.min_sequence_number),
         )
 
     @classmethod
@@ -112,6 +113,13 @@ class EventQuery:
 
 
 EVERYTHING: Final = EventQuery()
+
+
+def checked_query(query: EventQuery) -> EventQuery:
+    """Return the query. Raises TypeError when it is none."""
+    if not isinstance(query, EventQuery):
+        raise wrong_type("query", query, "an EventQuery, made by where(…) or everything()")
+    return query
 
 
 def everything() -> EventQuery:
@@ -148,4 +156,7 @@ def where(
     elif payload_any is not None:
         predicates = tuple(map(to_json_text, payload_any))
     named = tuple(types) if types is not None else event_types or None
+    for event_type in named or ():
+        if not isinstance(event_type, str):
+            raise wrong_type("an event type", event_type, "a str")
     return EventQuery((EventFilter(named, predicates),))

@@ -7,9 +7,9 @@ was returned, up to the context version that the first message named.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from factstr.checks import checked_number
 from factstr.event import EventRecord
-from factstr.query import EventQuery
-from factstr.requests import checked_number
+from factstr.query import EventQuery, checked_query
 from factstr.v1 import event_store_service_pb2
 
 Order: TypeAlias = Literal["ascending", "descending"]
@@ -34,7 +34,7 @@ class Reading:
     _started: bool = False
 
     def __post_init__(self) -> None:
-        checked_number("min_sequence_number", self.query.min_sequence_number)
+        checked_number("min_sequence_number", checked_query(self.query).min_sequence_number)
         checked_number("limit", self.limit)
         checked_number("before", self.before)
         if self.order not in _ORDERS:

@@ -8,11 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
-from typing import Final
+from typing import Final, NoReturn
 
 import grpc
 
-from factstr.errors import KNOWN_REASONS, FactstrError, error_from
+from factstr.errors import (
+    KNOWN_REASONS,
+    FactstrError,
+    OutcomeUnknown,
+    StoreClosed,
+    Unavailable,
+    error_from,
+)
 
 _NOTHING_COMMITTED: Final = frozenset({"SERVER_BUSY", "SERVER_DRAINING", "STORE_UNAVAILABLE"})
 """Reasons that promise that nothing was committed and that may pass: safe to repeat for every call."""
@@ -51,15 +58,23 @@ class Retries:
 
 DEFAULT_RETRIES: Final = Retries()
 
-# The competitor has committed already, so little is to be waited for.
-_CONFLICT_RETRIES: Final = Retries(first_delay=0.005, longest_delay=0.2)
+_FIRST_CONFLICT_DELAY: Final = 0.01
+_LONGEST_CONFLICT_DELAY: Final = 0.5
 
 
 def conflict_delays(attempts: int) -> Iterator[float]:
-    """Return the seconds to wait between so many attempts to decide. Raises ValueError when there is none."""
+    """Return the seconds to wait between so many attempts to decide: each anything up to a limit that doubles.
+
+    Raises ValueError when there is no attempt.
+    """
     if attempts < 1:
         raise ValueError(f"attempts is {attempts}; it must be at least 1")
-    return map(_CONFLICT_RETRIES.delay, range(attempts - 1))
+    return map(_conflict_delay, range(attempts - 1))
+
+
+def _conflict_delay(repetition: int) -> float:
+    # All of it at random: those who lost to the same competitor must not meet again, and nothing needs to recover.
+    return random.uniform(0, min(_LONGEST_CONFLICT_DELAY, _FIRST_CONFLICT_DELAY * 2**repetition))  # noqa: S311
 
 
 class Effect(Enum):
@@ -76,13 +91,15 @@ class Effect(Enum):
 class Attempts:
     """One call with its repetitions, within one deadline."""
 
-    __slots__ = ("_deadline", "_effect", "_repetitions", "_retries")
+    __slots__ = ("_deadline", "_effect", "_in_doubt", "_repetitions", "_retries")
 
     def __init__(self, retries: Retries, timeout: float | None, effect: Effect) -> None:
         self._retries = retries
         self._deadline = None if timeout is None else monotonic() + timeout
         self._effect = effect
         self._repetitions = 0
+        # Whether an attempt before may have committed, so that a later refusal does not say that nothing was.
+        self._in_doubt = False
 
     def remaining(self) -> float | None:
         """Return the seconds left; None when there is no deadline."""
@@ -91,6 +108,8 @@ class Attempts:
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Return how many seconds to wait before the next attempt; raise the FactstrError when there is none."""
         error = error_from(failure, appending=self._effect is not Effect.NONE)
+        if self._in_doubt and isinstance(error, Unavailable):
+            error = _in_doubt(error)
         if self._repetitions >= self._retries.limit or not self._may_repeat(error):
             raise error from failure
         delay = max(self._retries.delay(self._repetitions), error.retry_delay or 0.0)
@@ -98,7 +117,20 @@ class Attempts:
         if remaining is not None and delay >= remaining:
             raise error from failure
         self._repetitions += 1
+        self._in_doubt = isinstance(error, OutcomeUnknown)
         return delay
+
+    def not_taken(self, refusal: Exception) -> NoReturn:
+        """Raise what it means that the channel took no call: StoreClosed, when that is why."""
+        if "closed" not in str(refusal):
+            raise refusal
+        closed = _closed()
+        raise (_in_doubt(closed) if self._in_doubt else closed) from refusal
+
+    def cut_off(self, ended: BaseException) -> NoReturn:
+        """Raise what it means that the store was closed under a call that was on its way."""
+        closed = _closed()
+        raise (closed if self._effect is Effect.NONE else _in_doubt(closed)) from ended
 
     def _may_repeat(self, error: FactstrError) -> bool:
         if error.reason in _NOTHING_COMMITTED:
@@ -108,3 +140,19 @@ class Attempts:
         return error.reason in _AMBIGUOUS or (
             error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
         )
+
+
+def _closed() -> StoreClosed:
+    return StoreClosed(
+        "the store is closed; call it before its close(), or connect again", code=grpc.StatusCode.CANCELLED
+    )
+
+
+def _in_doubt(error: FactstrError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{error.message} (the append may or may not have been committed before)",
+        code=error.code,
+        reason=error.reason,
+        metadata=error.metadata,
+        retry_delay=error.retry_delay,
+    )

@@ -78,7 +78,7 @@ class QueryResult:
         self._open_call = open_call
         self._new_attempts = new_attempts
         attempts = new_attempts()
-        self._call = open_call(reading.request(), attempts.remaining())
+        self._open(attempts)
         # The first message is read now: it names the context version, and an error belongs to the query itself.
         self._records = self._read(self._next_message(attempts))
 
@@ -108,6 +108,14 @@ class QueryResult:
     ) -> None:
         self.close()
 
+    def _open(self, attempts: Attempts) -> None:
+        request = self._reading.request()
+        try:
+            self._call = self._open_call(request, attempts.remaining())
+        except ValueError as refusal:
+            attempts.not_taken(refusal)
+        self._opened_for = attempts
+
     def _read(self, records: list[EventRecord] | None) -> Generator[EventRecord, None, None]:
         while records is not None:
             yield from records
@@ -121,8 +129,10 @@ class QueryResult:
             except StopIteration:
                 return None
             except grpc.RpcError as failure:
-                sleep(attempts.delay_after(failure))
-            self._call = self._open_call(self._reading.request(), attempts.remaining())
+                if self._opened_for is attempts or failure.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    sleep(attempts.delay_after(failure))
+                # Else the call's time went by while earlier facts were used: this wait has its own.
+            self._open(attempts)
 
 
 class EventStore:
@@ -193,7 +203,7 @@ class EventStore:
         """Return the facts that match, in one snapshot, oldest first unless `order` is "descending".
 
         `limit` returns at most so many (0: only the context version); `before` only facts strictly before a
-        sequence number. `timeout` bounds the wait for each part of the result, not the whole reading.
+        sequence number. `timeout` bounds each wait for the next part of the result, not the whole reading.
         """
         return QueryResult(
             Reading(query, limit, order, before),
@@ -216,15 +226,16 @@ class EventStore:
         query: EventQuery,
         decision: Callable[[Context], Event | Iterable[Event] | None],
         *,
-        attempts: int = 5,
+        attempts: int = 10,
         idempotency_key: str | None = None,
         timeout: float | None = None,
     ) -> AppendResult | None:
         """Read a context, decide, and append on the condition that the context has not changed meanwhile.
 
-        When it has, read and decide again, at most `attempts` times in all; then raise the last
-        ConditionalAppendConflict. Returns None when the decision is to append nothing. An exception of the decision
-        goes to the caller, and nothing is appended. `timeout` is for each call.
+        When it has, read and decide again, at most `attempts` times in all, after a random wait of at most 0.01 s,
+        doubled each time up to 0.5 s; then raise the last ConditionalAppendConflict. Returns None when the decision
+        is to append nothing. An exception of the decision goes to the caller, and nothing is appended. `timeout` is
+        for each call.
 
         A decision that is made again is another request, so a key that has been committed with raises
         IdempotencyKeyReused: the key tells that it has been decided before.
@@ -259,7 +270,7 @@ class EventStore:
         return self._call(self._server.GetSequenceNumberAt, request, Effect.NONE, timeout).sequence_number
 
     def close(self) -> None:
-        """Close the channel and end what is still running on it."""
+        """Close the channel and end what is still running on it. Calls after it raise StoreClosed."""
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -286,3 +297,5 @@ class EventStore:
                 return method(request, timeout=attempts.remaining(), metadata=self._metadata)
             except grpc.RpcError as failure:
                 sleep(attempts.delay_after(failure))
+            except ValueError as refusal:
+                attempts.not_taken(refusal)

@@ -1,0 +1,69 @@
+"""A store that was closed says so, whatever it is asked, and leaves the outcome of no append in a false light."""
+
+import asyncio
+import threading
+
+import grpc
+import pytest
+
+import factstr
+from tests.client.conftest import IMPATIENT
+from tests.client.fake_server import FakeServer, Refusal
+
+LOST = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
+EVENT = factstr.Event("a", 1)
+
+
+def test_calls_after_the_close_are_refused(fake: FakeServer, store: factstr.EventStore) -> None:
+    fake.store(*(("a", number) for number in range(10)))
+    fake.records_per_message = 1
+    result = store.query()
+    store.close()
+    for call in (lambda: store.append(EVENT), store.query, store.server_info, lambda: list(result)):
+        with pytest.raises(factstr.StoreClosed, match="the store is closed"):
+            call()
+    result.close()
+    assert len(fake.records) == 10
+
+
+async def test_asyncio_calls_after_the_close_are_refused(
+    fake: FakeServer, aio_store: factstr.aio.EventStore
+) -> None:
+    fake.store(*(("a", number) for number in range(10)))
+    fake.records_per_message = 1
+    result = await aio_store.query()
+    await aio_store.close()
+    with pytest.raises(factstr.StoreClosed, match="the store is closed"):
+        _ = [record async for record in result]
+    for call in (lambda: aio_store.append(EVENT), aio_store.query, aio_store.server_info):
+        with pytest.raises(factstr.StoreClosed, match="the store is closed"):
+            await call()
+    await result.close()
+    assert len(fake.records) == 10
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_an_append_under_way_at_the_close_is_in_doubt(fake: FakeServer, key: str | None) -> None:
+    arrived, done, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def hold() -> None:
+        loop.call_soon_threadsafe(arrived.set)
+        done.wait()
+
+    fake.on_call = hold
+    store = factstr.aio.connect(fake.target)
+    appending = asyncio.ensure_future(store.append(EVENT, idempotency_key=key))
+    try:
+        await arrived.wait()
+        await store.close()
+        with pytest.raises(factstr.OutcomeUnknown, match="may or may not have been committed"):
+            await appending
+    finally:
+        done.set()
+
+
+def test_a_repetition_that_the_close_prevents_leaves_the_append_in_doubt(fake: FakeServer) -> None:
+    store = factstr.connect(fake.target, retries=IMPATIENT)
+    fake.instead, fake.on_call = [LOST], store.close
+    with pytest.raises(factstr.OutcomeUnknown):
+        store.append(EVENT, idempotency_key="k")
