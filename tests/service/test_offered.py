@@ -105,6 +105,7 @@ async def test_limits_are_those_of_the_contract(server: Wire) -> None:
         "default_unacknowledged_batches": 1_024,
         "max_unacknowledged_bytes": 8_388_608,
         "max_durable_stream_page_size": 1_000,
+        "max_large_request_bytes": 134_217_728,
     }
     assert {field.name: value for field, value in limits.ListFields() if isinstance(value, int)} == expected
     every = {field.name for field in limits.DESCRIPTOR.fields}

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.errors import store_full
 from factstr_server.log import committer
+from factstr_server.rpc import edge
 from tests.conformance.driver import Appended, NewFact, of_type, refused
 from tests.conformance.wire import Wire, new_events, told
 from tests.service import raw
@@ -70,6 +71,24 @@ async def test_an_append_larger_than_a_group_goes_alone(monkeypatch: pytest.Monk
     async with serving(StallingStore) as (server, store):
         assert (await server.append([NewFact()] * 5)).last == 5
         assert store.groups == [1]
+
+
+async def test_too_many_large_requests_at_once_answer_server_busy_and_commit_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(edge, "MAX_LARGE_REQUEST_BYTES", 150_000)
+    large = NewFact("large", '"' + "x" * 100_000 + '"')
+    async with serving(StallingStore) as (server, store):
+        first = await stalled(server, store)
+        waiting = asyncio.create_task(server.append([large]))
+        await until(lambda: queued(server) == 1)
+        with refused("SERVER_BUSY"):
+            await server.append([large])
+        small = asyncio.create_task(server.append([NewFact("small")]))
+        await until(lambda: queued(server) == 2)
+        store.gate.set()
+        assert [answer.first for answer in await asyncio.gather(first, waiting, small)] == [1, 2, 3]
+        assert (await server.append([large])).first == 4
 
 
 async def test_a_full_queue_answers_server_busy_and_commits_nothing_of_it(

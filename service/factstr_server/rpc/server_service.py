@@ -11,7 +11,7 @@ from factstr_server.contract import limits
 from factstr_server.contract.validation import invalid_argument
 from factstr_server.log import committer
 from factstr_server.log.event_log import EventLog
-from factstr_server.rpc.edge import Edge
+from factstr_server.rpc.edge import MAX_LARGE_REQUEST_BYTES, Edge
 from factstr_server.rpc.translation import duration, microseconds_of, timestamp
 from factstr_server.settings import Settings
 
@@ -86,6 +86,7 @@ def server_limits(settings: Settings) -> pb.Limits:
         default_unacknowledged_batches=1_024,
         max_unacknowledged_bytes=8 * 1024 * 1024,
         max_durable_stream_page_size=1_000,
+        max_large_request_bytes=MAX_LARGE_REQUEST_BYTES,
         heartbeat_interval=duration(settings.heartbeat_interval),
     )
     if settings.idempotency_retention is not None:
