@@ -33,6 +33,8 @@ class Command:
         self._capture = capture
         self._patch = patch
         patch.setenv("FACTSTR_TARGET", fake.target)
+        # Otherwise the command sets it, for all tests that follow.
+        patch.setenv("GRPC_VERBOSITY", "NONE")
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> Ended:
         self._patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))

@@ -1,5 +1,7 @@
 """The command appends, queries and describes, and ends with a code that a script can use."""
 
+import socket
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
@@ -157,9 +159,21 @@ def test_a_table_shows_nothing_that_a_terminal_would_obey(fake: FakeServer, fact
 def test_info_describes_the_server(factstr_command: Command) -> None:
     [described] = factstr_command("info").lines
     assert (described["server_version"], described["head_sequence_number"]) == ("1.2.3", 0)
+    assert described["started_at"] == "2023-11-14T22:13:20.123456Z"
     assert described["limits"]["max_append_bytes"] == 3 * 2**20
     table = factstr_command("--format", "table", "info").out
     assert "max_append_bytes                3,145,728\n" in table
+
+
+def test_info_says_durations_in_words(fake: FakeServer, factstr_command: Command) -> None:
+    table = factstr_command("--format", "table", "info").out
+    assert "server                          1.2.3, started 2023-11-14T22:13:20.123456Z\n" in table
+    assert "idempotency keys kept           for ever\n" in table
+    fake.limits.heartbeat_interval.FromTimedelta(timedelta(seconds=10))
+    fake.limits.idempotency_retention.FromTimedelta(timedelta(days=30))
+    table = factstr_command("--format", "table", "info").out
+    assert "heartbeat                       10 s\n" in table
+    assert "idempotency keys kept           30 d\n" in table
 
 
 def test_a_flag_may_stand_before_the_command_after_it_or_in_the_environment(
@@ -173,6 +187,38 @@ def test_a_flag_may_stand_before_the_command_after_it_or_in_the_environment(
         "Bearer from-environment",
         "Bearer from-flag",
     ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "right"),
+    [
+        ("FACTSTR_TLS", "maybe", "'maybe' is none of 1, true, yes, 0, false, no"),
+        ("FACTSTR_ALLOW_PLAINTEXT_TOKEN", "2", "'2' is none of 1, true, yes, 0, false, no"),
+        ("FACTSTR_FORMAT", "foo", "'foo' is none of auto, table, ndjson"),
+        ("FACTSTR_TIMEOUT", "soon", "'soon' is not a number of seconds above 0"),
+        ("FACTSTR_TARGET", "localhost", "the target is 'localhost'; it must be host:port"),
+    ],
+)
+def test_a_variable_with_a_wrong_value_is_wrong_usage(
+    factstr_command: Command, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, right: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    ended = factstr_command("info")
+    assert ended.code == 2
+    assert f"error: {variable}: {right}" in ended.err
+
+
+@pytest.mark.parametrize("value", ["0", "No", "FALSE", ""])
+def test_a_variable_can_say_no(factstr_command: Command, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FACTSTR_TLS", value)
+    assert factstr_command("info").code == 0
+
+
+@pytest.mark.parametrize("target", ["localhost", "http://localhost:50051", "https://example.com"])
+def test_a_target_that_is_no_address_is_wrong_usage(factstr_command: Command, target: str) -> None:
+    ended = factstr_command("info", "--target", target)
+    assert ended.code == 2
+    assert "it must be host:port, for example localhost:50051, or unix:/path" in ended.err
 
 
 def test_a_token_comes_from_a_file(fake: FakeServer, factstr_command: Command, tmp_path: Path) -> None:
@@ -191,7 +237,22 @@ def test_a_server_that_is_not_there_is_named(factstr_command: Command, tmp_path:
     target = f"unix:{tmp_path}/nobody.sock"
     ended = factstr_command("info", "--target", target, "--timeout", "0.2")
     assert ended.code == 1
-    assert ended.err.startswith(f"factstr: {target}: ")
+    assert ended.err == (
+        f"factstr: {target}: no such socket; is the server running? scripts/serve or factstr-server starts one\n"
+    )
+
+
+def test_an_append_that_reaches_nobody_keeps_its_doubt(factstr_command: Command, tmp_path: Path) -> None:
+    ended = factstr_command("append", "--type", "a", "--payload", "1", "--target", f"unix:{tmp_path}/no.sock")
+    assert "is the server running?" in ended.err
+    assert ended.err.endswith(" (the append may or may not have been committed)\n")
+
+
+def test_a_server_that_says_nothing_is_named(factstr_command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        ended = factstr_command("info", "--target", target, "--timeout", "0.2")
+    assert (ended.code, ended.err) == (1, f"factstr: {target}: no answer within --timeout\n")
 
 
 def test_an_error_of_the_server_is_shown_as_it_is(fake: FakeServer, factstr_command: Command) -> None:

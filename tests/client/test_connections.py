@@ -9,7 +9,8 @@ import pytest
 import trustme
 
 import factstr
-from factstr.connection import connection, is_local
+from factstr.connection import checked_target, connection, is_local
+from tests.client.command import Command
 from tests.client.fake_server import FakeServer, serve
 
 NO_RETRIES = factstr.Retries(limit=0)
@@ -173,6 +174,98 @@ def test_a_target_on_this_machine_is_known(target: str) -> None:
 )
 def test_a_target_elsewhere_is_known(target: str) -> None:
     assert not is_local(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "localhost:50051",
+        "10.0.0.1:1",
+        "[::1]:65535",
+        "dns:example.com:1",
+        "dns:///example.com:1",
+        "dns://127.0.0.1:53/example.com:1",
+        "ipv4:10.0.0.1:1,10.0.0.2:1",
+        "ipv6:[::1]:1",
+        "unix:relative.sock",
+        "unix:///run/factstr.sock",
+        "unix-abstract:factstr",
+        "vsock:2:50051",
+        "xds:///factstr",
+    ],
+)
+def test_every_address_of_grpc_is_a_target(target: str) -> None:
+    assert checked_target(target) == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "localhost",
+        "localhost:",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:http",
+        ":50051",
+        "::1",
+        "::1:50051",
+        "dns:///example.com",
+        "http://localhost:50051",
+        "https://localhost",
+        "grpc://localhost:50051",
+        "localhost:50051/",
+        "/run/factstr.sock",
+    ],
+)
+def test_what_is_no_address_or_has_no_port_is_no_target(target: str) -> None:
+    with pytest.raises(ValueError, match=r"it must be host:port, for example localhost:50051, or unix:/path"):
+        factstr.connect(target)
+    with pytest.raises(ValueError, match="it must be host:port"):
+        factstr.aio.connect(target)
+
+
+@pytest.fixture
+def speak(
+    fake: FakeServer, certificates: Certificates, tls_server: Start, factstr_command: Command
+) -> Callable[..., str]:
+    """What the command says on stderr when it asks a server: this one without TLS, or one with it."""
+    servers = {
+        "plaintext": fake,
+        "tls": tls_server(certificates.server),
+        "mutual": tls_server(certificates.mutual),
+    }
+
+    def speak(server: str, *arguments: str) -> str:
+        files = {"CA": certificates.ca}
+        ended = factstr_command(
+            "info", "--target", servers[server].target, *(str(files.get(a, a)) for a in arguments)
+        )
+        assert ended.code == 1
+        return ended.err.removeprefix(f"factstr: {servers[server].target}: ")
+
+    return speak
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (("plaintext", "--tls"), "the server does not seem to speak TLS at this address: leave --tls out?"),
+        (("tls",), "the server closes the connection at once: does it want --tls,"),
+        (("tls", "--tls"), "the server's certificate is not trusted: name its authority with --tls-ca"),
+        (
+            ("tls", "--tls-ca", "CA", "--tls-server-name", "other"),
+            "the server's certificate bears another name: give it with --tls-server-name",
+        ),
+        (("mutual", "--tls-ca", "CA"), "does it want --tls, or a certificate (--tls-client-cert)?"),
+    ],
+)
+def test_the_command_says_in_one_line_why_it_is_not_connected(
+    speak: Callable[..., str], said: tuple[str, ...], words: str
+) -> None:
+    error = speak(*said)
+    assert words in error
+    assert error.count("\n") == 1
 
 
 def test_no_retry_policy_from_outside_repeats_an_append() -> None:

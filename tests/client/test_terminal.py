@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -30,6 +32,21 @@ def factstr_process(fake: FakeServer, *arguments: str) -> "subprocess.Popen[byte
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+    )
+
+
+def run_factstr(
+    fake: FakeServer, *arguments: str, stdout: BinaryIO | int = subprocess.PIPE, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run it without the user's own word on what gRPC writes."""
+    ours = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    return subprocess.run(
+        [sys.executable, "-m", "factstr", *arguments],
+        env={**ours, "FACTSTR_TARGET": fake.target, **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
 
 
@@ -97,6 +114,34 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(fake: FakeServer) -> N
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [("query",), ("export",), ("info",), ("export", "/dev/full")])
+def test_an_output_that_is_full_is_named(fake: FakeServer, arguments: tuple[str, ...]) -> None:
+    fake.store(*(("a", "x" * 10_000) for _ in range(10)))
+    with Path("/dev/full").open("wb") as full:
+        done = run_factstr(fake, *arguments, stdout=full)
+    place = "/dev/full" if "/dev/full" in arguments else "standard output"
+    assert (done.returncode, done.stderr) == (1, f"factstr: {place}: No space left on device\n")
+
+
+def test_grpc_adds_nothing_to_what_the_command_says(fake: FakeServer) -> None:
+    done = run_factstr(fake, "--tls", "info")
+    assert done.stderr.count("\n") == 1
+    assert "does not seem to speak TLS" in done.stderr
+
+
+def test_grpc_may_speak_when_the_user_says_so(fake: FakeServer) -> None:
+    done = run_factstr(fake, "--tls", "info", GRPC_VERBOSITY="INFO")
+    assert "Handshake failed" in done.stderr
+
+
+def test_the_library_leaves_grpc_as_it_is() -> None:
+    code = "import os, factstr; factstr.connect(); print(os.environ.get('GRPC_VERBOSITY'), factstr.errors.__name__)"
+    ours = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    done = subprocess.run([sys.executable, "-c", code], env=ours, capture_output=True, text=True, check=True)
+    assert done.stdout == "None factstr.errors\n"
 
 
 def test_an_import_that_the_user_stops_says_how_to_go_on(fake: FakeServer) -> None:

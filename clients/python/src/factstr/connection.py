@@ -1,6 +1,7 @@
 """Owns how a server is reached: target, TLS, token, and the options of the channel. The same for both stores."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,6 +14,10 @@ PathText: TypeAlias = str | os.PathLike[str]
 
 DEFAULT_TARGET: Final = "localhost:50051"
 DEFAULT_TIMEOUT: Final = 30.0
+
+# Schemes of gRPC whose addresses are gRPC's own matter.
+_OTHER_SCHEMES: Final = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:", "google-c2p:")
+_HOST_AND_PORT: Final = re.compile(r"(\[[^\]/]+\]|[^:/,\[\]\s]+):(\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,10 @@ def connection(
 ) -> Connection:
     """Return how to reach `target`.
 
-    Raises ValueError when a token would cross a network in plaintext, where everyone on the way can read it.
+    Raises ValueError for a target that is no address, and when a token would cross a network in plaintext, where
+    everyone on the way can read it.
     """
+    checked_target(target)
     settings = TLS() if tls is True else tls or None
     local = is_local(target)
     if token and settings is None and not (local or allow_plaintext_token):
@@ -89,6 +96,22 @@ def connection(
         # As metadata of each call, because call credentials refuse to go over a channel without TLS.
         (("authorization", f"Bearer {token}"),) if token else (),
     )
+
+
+def checked_target(target: str) -> str:
+    """Return the target. Raises ValueError when it is no address, or one without a port: gRPC would try 443."""
+    if target.startswith(_OTHER_SCHEMES):
+        return target
+    address = target.removeprefix("dns:")
+    if address is not target and address.startswith("//"):
+        # A name server may stand before the address: dns://server/host:port.
+        address = address.removeprefix("//").partition("/")[2]
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None or not 0 < int(found[2]) < 2**16:
+        raise ValueError(
+            f"the target is {target!r}; it must be host:port, for example {DEFAULT_TARGET}, or unix:/path"
+        )
+    return target
 
 
 def is_local(target: str) -> bool:

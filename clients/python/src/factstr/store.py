@@ -39,8 +39,8 @@ def connect(
     `timeout` is how many seconds a call may take, its repetitions included; None is no limit. Nothing is sent yet:
     a server that cannot be reached shows at the first call.
 
-    Raises ValueError when a token would cross a network in plaintext and `allow_plaintext_token` does not say that
-    it may; OSError when a file of `tls` cannot be read.
+    Raises ValueError when `target` is no address or has no port, and when a token would cross a network in plaintext
+    and `allow_plaintext_token` does not say that it may; OSError when a file of `tls` cannot be read.
     """
     to = connection(target, tls=tls, token=token, allow_plaintext_token=allow_plaintext_token)
     if to.credentials is None:

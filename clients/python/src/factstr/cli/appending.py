@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from factstr.cli.failure import CommandFailed, in_lines
+from factstr.cli.ndjson import utc
 from factstr.cli.output import for_people, write_lines, write_object
 from factstr.cli.session import open_store, selected
 from factstr.cli.source import open_source
@@ -61,7 +62,7 @@ def _append_file(
 
 
 def _report(options: Namespace, result: AppendResult) -> None:
-    when = result.occurred_at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    when = utc(result.occurred_at)
     if not for_people(options):
         write_object(
             {

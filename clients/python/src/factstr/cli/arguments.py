@@ -1,8 +1,6 @@
-"""Owns the flags of every command, and which FACTSTR_* variable stands in for which."""
+"""Owns the commands and the flags of each."""
 
-import os
 from argparse import (
-    SUPPRESS,
     ArgumentParser,
     ArgumentTypeError,
     Namespace,
@@ -16,7 +14,7 @@ from google.protobuf import json_format
 
 from factstr.cli import appending, exporting, importing, info, querying
 from factstr.cli.batches import LONGEST_PREFIX
-from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT
+from factstr.cli.settings import add_settings, fill_in
 from factstr.query import EventQuery
 from factstr.v1 import event_pb2
 
@@ -35,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _add_global_flags(parser, with_defaults=True)
+    add_settings(parser)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_append(commands)
     _add_append_if(commands)
@@ -49,50 +47,9 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
         "say what the server is, where its log ends, and its limits",
         "factstr info",
     )
-    return parser.parse_args(arguments)
-
-
-def _add_global_flags(parser: ArgumentParser, *, with_defaults: bool) -> None:
-    """Add what every command takes, before the command's name (where the defaults are) or after it."""
-    group = parser.add_argument_group("connection and output (each also as FACTSTR_<FLAG>)")
-
-    def add(flag: str, default: object, **settings: object) -> None:
-        variable = f"FACTSTR_{flag.removeprefix('--').upper().replace('-', '_')}"
-        if settings.get("action") == "store_true":
-            fallback: object = os.environ.get(variable, "").lower() in {"1", "true", "yes"}
-        else:
-            fallback = os.environ.get(variable) or default
-        group.add_argument(flag, default=fallback if with_defaults else SUPPRESS, **settings)  # type: ignore[arg-type]
-
-    add(
-        "--target", DEFAULT_TARGET, metavar="ADDR", help=f"host:port or unix:/path (default {DEFAULT_TARGET})"
-    )
-    add(
-        "--timeout",
-        DEFAULT_TIMEOUT,
-        type=_positive_seconds,
-        metavar="SECONDS",
-        help="for each call (default 30)",
-    )
-    add("--tls", None, action="store_true", help="use TLS, trusting the well-known authorities")
-    add("--tls-ca", None, metavar="FILE", help="trust these authorities instead (PEM); implies --tls")
-    add("--tls-client-cert", None, metavar="FILE", help="show this certificate (PEM); implies --tls")
-    add("--tls-client-key", None, metavar="FILE", help="the key of --tls-client-cert (PEM)")
-    add("--tls-server-name", None, metavar="NAME", help="the name in the server's certificate; implies --tls")
-    add("--token", None, metavar="TOKEN", help="send this token; FACTSTR_TOKEN hides it from other users")
-    add("--token-file", None, metavar="FILE", help="send the token in this file")
-    add(
-        "--allow-plaintext-token",
-        None,
-        action="store_true",
-        help="send the token without TLS to another machine, readable on the way",
-    )
-    add(
-        "--format",
-        "auto",
-        choices=["auto", "table", "ndjson"],
-        help="auto (default): a table on a terminal, NDJSON elsewhere",
-    )
+    options = parser.parse_args(arguments)
+    fill_in(options)
+    return options
 
 
 def _command(
@@ -107,7 +64,7 @@ def _command(
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, wrong_usage=parser.error)
-    _add_global_flags(parser, with_defaults=False)
+    add_settings(parser)
     return parser
 
 
@@ -253,16 +210,6 @@ def _positive(text: str) -> int:
 
 def _version(text: str) -> int | None:
     return None if text == "none" else _number(text)
-
-
-def _positive_seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
 
 
 def _pair(text: str) -> tuple[str, str]:

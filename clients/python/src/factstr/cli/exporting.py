@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from factstr.cli.ndjson import line_from_record
+from factstr.cli.output import naming, standard_output
 from factstr.cli.progress import Progress
 from factstr.cli.session import open_store, selected
 from factstr.store import QueryResult
@@ -58,13 +59,13 @@ def _write(result: QueryResult, out: _Bytes, progress: Progress, after: int) -> 
 @contextmanager
 def _destination(path: str) -> Iterator[_Bytes]:
     if path == "-":
-        sys.stdout.flush()
-        yield sys.stdout.buffer
+        with standard_output() as out:
+            yield out
     elif _is_special(path):
-        with open(path, "wb") as special:  # noqa: PTH123  (a device or pipe, named by the user)
+        with open(path, "wb") as special, naming(path):  # noqa: PTH123  (a device or pipe, named by the user)
             yield special
     else:
-        with _replacing(Path(path)) as file:
+        with naming(path), _replacing(Path(path)) as file:
             yield file
 
 

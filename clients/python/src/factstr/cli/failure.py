@@ -4,9 +4,40 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from factstr.errors import FactstrError
+import grpc
+
+from factstr.errors import FactstrError, OutcomeUnknown
 
 _EVENT_PATH: Final = re.compile(r"events\[(\d+)\]\.?(.*)", re.DOTALL)
+
+_UNCONNECTED: Final = re.compile(
+    "failed to connect|connections to all backends|errors? resolving|DNS resolution"
+)
+_START_ONE: Final = "is the server running? scripts/serve or factstr-server starts one"
+_NOT_CONNECTED: Final = (
+    ("WRONG_VERSION_NUMBER", "the server does not seem to speak TLS at this address: leave --tls out?"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the server's certificate is not trusted: name its authority with --tls-ca",
+    ),
+    (
+        "name check failed|Hostname Verification|not in peer certificate",
+        "the server's certificate bears another name: give it with --tls-server-name",
+    ),
+    (
+        "http1.x|Expected SETTINGS",
+        "what answers at this address does not speak gRPC: another port, or --tls?",
+    ),
+    (
+        "Socket closed|[Cc]onnection reset|recvmsg|handshake",
+        "the server closes the connection at once: does it want --tls, or a certificate (--tls-client-cert)?",
+    ),
+    ("errors? resolving|DNS|lookup", "no such host is known"),
+    ("No such file", f"no such socket; {_START_ONE}"),
+    ("[Cc]onnection refused", f"connection refused; {_START_ONE}"),
+    ("failed to connect|connections to all backends", f"no connection; {_START_ONE}"),
+)
+"""What gRPC says when it has reached nobody, and what that means at a terminal; the first that fits."""
 
 
 class CommandFailed(Exception):
@@ -16,7 +47,19 @@ class CommandFailed(Exception):
 def in_words(error: FactstrError) -> str:
     """Return the message, and below it the fields that it does not name itself."""
     more = [f"  {v.field}: {v.description}" for v in error.field_violations if v.field not in error.message]
-    return "\n".join([error.message, *more])
+    return "\n".join([_message(error), *more])
+
+
+def _message(error: FactstrError) -> str:
+    if error.reason is None and error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        words = "no answer within --timeout"
+    elif error.reason is None and _UNCONNECTED.search(error.message):
+        words = next(words for sign, words in _NOT_CONNECTED if re.search(sign, error.message))
+    else:
+        return error.message
+    if isinstance(error, OutcomeUnknown):
+        words += " (the append may or may not have been committed)"
+    return words
 
 
 def in_lines(error: FactstrError, source: str, lines: Sequence[int]) -> str:

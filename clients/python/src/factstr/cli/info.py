@@ -3,6 +3,7 @@
 from argparse import Namespace
 from datetime import timedelta
 
+from factstr.cli.ndjson import utc
 from factstr.cli.output import for_people, write_fields, write_object
 from factstr.cli.session import open_store
 from factstr.server_info import ServerInfo
@@ -22,7 +23,7 @@ def run(options: Namespace) -> int:
                 "store_id": info.store_id,
                 "history_id": info.history_id,
                 "head_sequence_number": info.head_sequence_number,
-                "started_at": info.started_at.isoformat(),
+                "started_at": utc(info.started_at),
                 "capabilities": info.capabilities,
                 "limits": info.limits,
                 "idempotency_retention_seconds": _seconds(info.idempotency_retention),
@@ -34,16 +35,24 @@ def run(options: Namespace) -> int:
 
 def _fields(info: ServerInfo) -> list[tuple[str, object]]:
     return [
-        ("server", f"{info.server_version}, started {info.started_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("server", f"{info.server_version}, started {utc(info.started_at)}"),
         ("store", f"{info.store_kind} {info.store_id}"),
         ("history", info.history_id),
         ("head", f"{info.head_sequence_number:,}"),
         ("capabilities", ", ".join(info.capabilities) or "none beyond the basic calls"),
-        ("idempotency keys kept", info.idempotency_retention or "for ever"),
-        ("heartbeat", info.heartbeat_interval or "none"),
+        ("idempotency keys kept", _in_words(info.idempotency_retention, "for ever")),
+        ("heartbeat", _in_words(info.heartbeat_interval, "none")),
         *((name, f"{limit:,}") for name, limit in info.limits.items()),
     ]
 
 
 def _seconds(duration: timedelta | None) -> float | None:
     return None if duration is None else duration.total_seconds()
+
+
+def _in_words(duration: timedelta | None, absent: str) -> str:
+    if not duration:
+        return absent
+    if not duration % timedelta(days=1):
+        return f"{duration.days:,} d"
+    return f"{duration.total_seconds():,.15g} s"

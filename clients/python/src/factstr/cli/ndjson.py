@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from factstr.event import Event, EventRecord
@@ -54,15 +55,15 @@ def line_from_record(record: EventRecord) -> str:
     if "\n" in text or "\r" in text:
         one_line, exact = text.translate(_BREAKS_TO_SPACES), f',"payload_text":{to_line(text)}'
     return (
-        f'{{"sequence_number":{record.sequence_number},"occurred_at":"{utc(record)}",'
+        f'{{"sequence_number":{record.sequence_number},"occurred_at":"{utc(record.occurred_at)}",'
         f'"event_type":{to_line(record.event_type)},"metadata":{to_line(dict(record.metadata))},'
         f'"payload":{one_line}{exact}}}\n'
     )
 
 
-def utc(record: EventRecord) -> str:
-    """Return when a record was committed, as RFC 3339 with microseconds."""
-    return record.occurred_at.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+def utc(when: datetime) -> str:
+    """Return a moment in UTC as RFC 3339 with microseconds."""
+    return when.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def to_line(value: object) -> str:

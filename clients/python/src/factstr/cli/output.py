@@ -5,12 +5,16 @@ import shutil
 import sys
 import unicodedata
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Final
+from typing import BinaryIO, Final
 
 from factstr.cli.ndjson import line_from_record, to_line, utc
 from factstr.event import EventRecord
+
+STANDARD_OUTPUT: Final = "standard output"
+"""Its name in messages."""
 
 _WIDEST_TYPE: Final = 40
 _LOOK_AHEAD: Final = 50
@@ -23,12 +27,31 @@ def for_people(options: Namespace) -> bool:
     return bool(options.format == "table")
 
 
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Return stdout to write to, and flush it. Raises OSError, which names it."""
+    with naming(STANDARD_OUTPUT):
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Give an OSError that names no file the name of the place that is written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = place
+        raise
+
+
 def write_lines(lines: Iterable[str]) -> None:
     """Write lines as UTF-8 with plain newlines, whatever the locale says."""
-    sys.stdout.flush()
-    for line in lines:
-        sys.stdout.buffer.write(line.encode())
-    sys.stdout.buffer.flush()
+    with standard_output() as out:
+        for line in lines:
+            out.write(line.encode())
 
 
 def write_object(values: Mapping[str, object]) -> None:
@@ -60,7 +83,7 @@ def write_table(records: Iterable[EventRecord]) -> None:
 
 def _row(record: EventRecord, number_width: int, type_width: int, width: int | None) -> str:
     event_type = visible(record.event_type)
-    lead = f"{record.sequence_number:>{number_width}}  {utc(record)}"
+    lead = f"{record.sequence_number:>{number_width}}  {utc(record.occurred_at)}"
     rest = event_type + " " * (type_width - _width(event_type)) + "  " + visible(record.payload_text)
     if record.metadata:
         rest += "  " + " ".join(f"{visible(key)}={visible(value)}" for key, value in record.metadata.items())
