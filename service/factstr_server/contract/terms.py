@@ -77,15 +77,16 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
         if depth == MAX_JSON_NESTING or max(len(terms), len(value)) >= MAX_TERMS_PER_FACT:
             _give_up(value, terms, depth)
             return
-        terms.add(xxh3_64_hexdigest(f"{path}\0{{".encode()))
+        add, digest, step = terms.add, xxh3_64_hexdigest, f"{path}\0."
+        add(digest(f"{path}\0{{".encode()))
         for key, member in value.items():
             kind = type(member)
             if kind is str:
-                terms.add(xxh3_64_hexdigest(f'{path}\0.{key}\0"{member}'.encode()))
+                add(digest(f'{step}{key}\0"{member}'.encode()))
             elif kind is dict or kind is list:
-                _collect(member, f"{path}\0.{key}", terms, depth + 1)
+                _collect(member, step + key, terms, depth + 1)
             else:
-                terms.add(xxh3_64_hexdigest(f"{path}\0.{key}{_scalar(member)}".encode()))
+                add(digest(f"{step}{key}{_scalar(member)}".encode()))
     elif kind is list:
         assert isinstance(value, list)
         if depth == MAX_JSON_NESTING:
