@@ -23,7 +23,9 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.target = f"unix:{folder}/factstr.sock"
-        self._command = [sys.executable, "-m", "factstr_server", "--store", f"sqlite:///{folder}/facts.db"]
+        # An old client's environment has no server: there, another environment's Python runs it.
+        python = os.environ.get("FACTSTR_TEST_SERVER_PYTHON", sys.executable)
+        self._command = [python, "-m", "factstr_server", "--store", f"sqlite:///{folder}/facts.db"]
         self._command += ["--listen", self.target]
         self._process: subprocess.Popen[str] | None = None
 
