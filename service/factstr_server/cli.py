@@ -91,20 +91,25 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
 
-    def variable(flag: str, default: str) -> str:
-        return environment.get(_variable_of(flag), default)
+    def variable(flag: str) -> str:
+        return environment.get(_variable_of(flag), "")
 
-    def truth(flag: str) -> bool:
-        text = variable(flag, "").lower()
+    def switch(flag: str, meaning: str) -> None:
+        text = variable(flag).lower()
         if text not in _TRUTHS:
             parser.error(f"{_variable_of(flag)}={text}: write 1, true, yes or on, or 0, false, no or off")
-        return _TRUTHS[text]
+        parser.add_argument(flag, action="store_true", default=_TRUTHS[text], help=meaning)
+
+    def seconds(flag: str, default: str | None, meaning: str) -> None:
+        meaning += f" (default {default or 'never'})"
+        value = variable(flag) or default
+        parser.add_argument(flag, metavar="SECONDS", type=_seconds, default=value, help=meaning)
 
     parser.add_argument("--version", action="version", version=f"factstr-server {__version__}")
     parser.add_argument(
         "--store",
         metavar="URL",
-        default=variable("--store", _DEFAULTS.store),
+        default=variable("--store") or _DEFAULTS.store,
         help=f"where facts are kept (default {_DEFAULTS.store})",
     )
     parser.add_argument(
@@ -114,39 +119,11 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         help=f"host:port or unix:/path; may be given several times (default {_DEFAULTS.listen[0]}; the variable takes "
         "several with commas)",
     )
-    parser.add_argument(
-        "--insecure",
-        action="store_true",
-        default=truth("--insecure"),
-        help="allow addresses beyond this machine although nothing is encrypted",
-    )
-    parser.add_argument(
-        "--no-reflection",
-        action="store_true",
-        default=truth("--no-reflection"),
-        help="do not describe the services to clients such as grpcurl",
-    )
-    parser.add_argument(
-        "--idempotency-retention",
-        metavar="SECONDS",
-        type=_seconds,
-        default=variable("--idempotency-retention", "") or None,
-        help="forget idempotency keys after this long (default: never)",
-    )
-    parser.add_argument(
-        "--heartbeat-interval",
-        metavar="SECONDS",
-        type=_seconds,
-        default=variable("--heartbeat-interval", "10"),
-        help="a stream sends a message at least this often (default 10)",
-    )
-    parser.add_argument(
-        "--drain-seconds",
-        metavar="SECONDS",
-        type=_seconds,
-        default=variable("--drain-seconds", "20"),
-        help="how long a stopping server waits for calls under way (default 20)",
-    )
+    switch("--insecure", "allow addresses beyond this machine although nothing is encrypted")
+    switch("--no-reflection", "do not describe the services to clients such as grpcurl")
+    seconds("--idempotency-retention", None, "forget idempotency keys after this long")
+    seconds("--heartbeat-interval", "10", "a stream sends a message at least this often")
+    seconds("--drain-seconds", "20", "how long a stopping server waits for calls under way")
     return parser
 
 
