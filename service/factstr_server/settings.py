@@ -19,4 +19,3 @@ class Settings:
     """A stream sends a message at least this often."""
     drain: timedelta = timedelta(seconds=20)
     """How long a stopping server waits for calls under way. A commit that has begun is waited for without a bound."""
-    log_format: str = "text"
