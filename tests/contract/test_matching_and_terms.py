@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from factstr_server.contract.json_text import parse_exact
-from factstr_server.contract.matching import contains, parsed_exactly_where_needed
+from factstr_server.contract.json_text import parse_exact, parsed_exactly_where_needed
+from factstr_server.contract.matching import contains
 from factstr_server.contract.terms import OVERFLOW, event_type_term, payload_terms, predicate_terms
 from tests.contract import naive
 from tests.contract.json_strategies import predicates_of, texts

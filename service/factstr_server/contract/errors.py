@@ -128,6 +128,23 @@ def idempotency_key_reused(key: str) -> Refusal:
     )
 
 
+def server_draining() -> Refusal:
+    return Refusal(
+        Reason.SERVER_DRAINING,
+        "the server is shutting down; nothing was committed, try again on another server or after its restart",
+        retry_after=timedelta(seconds=1),
+    )
+
+
+def server_busy(busy_with: str, *, limit: int, actual: int) -> Refusal:
+    return Refusal(
+        Reason.SERVER_BUSY,
+        f"{busy_with}; nothing was committed, try again",
+        metadata={"limit": str(limit), "actual": str(actual)},
+        retry_after=timedelta(milliseconds=100),
+    )
+
+
 def store_unavailable(problem: str) -> Refusal:
     return Refusal(
         Reason.STORE_UNAVAILABLE,

@@ -7,8 +7,9 @@ hooks for the rest. The slow one is the arbiter: whatever orjson refuses or roun
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias, TypeVar
 
 import orjson
 
@@ -20,6 +21,8 @@ Json: TypeAlias = "bool | int | Decimal | str | list[Json] | dict[str, Json] | N
 
 LooseJson: TypeAlias = object
 """As `Json`, but it may hold floats: a float says that the exact value must be asked of `parse_exact`."""
+
+T = TypeVar("T")
 
 _TOO_DEEP: Final = f"is nested more than {MAX_JSON_NESTING} levels deep; flatten it"
 _NUL_ESCAPE: Final = b"\\u0000"
@@ -52,6 +55,14 @@ def parse_loose(text: bytes) -> LooseJson:
     except orjson.JSONDecodeError:
         return parse_exact(text)
     return value
+
+
+def parsed_exactly_where_needed(text: bytes, work: Callable[[LooseJson], T]) -> T:
+    """The work's answer on a text's value, parsed quickly first, and exactly where the work raises InexactNumber."""
+    try:
+        return work(parse_loose(text))
+    except InexactNumber:
+        return work(parse_exact(text))
 
 
 def parse_exact(text: bytes) -> Json:

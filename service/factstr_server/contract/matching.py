@@ -4,18 +4,12 @@ Every store's answer is this one; an index only proposes candidates.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
 
-from factstr_server.contract.json_text import (
-    InexactNumber,
-    Json,
-    LooseJson,
-    parse_exact,
-    parse_loose,
-)
+from factstr_server.contract.json_text import InexactNumber, Json, LooseJson
 from factstr_server.contract.terms import OVERFLOW, predicate_terms, value_terms
 
 _SHORT_ARRAY: Final = 32
@@ -52,14 +46,6 @@ def contains(payload: LooseJson, predicate: Json, arrays: "LongArrays | None" = 
     if isinstance(payload, float):
         raise InexactNumber
     return isinstance(payload, int | Decimal) and not isinstance(payload, bool) and payload == predicate
-
-
-def parsed_exactly_where_needed(text: bytes, decide: Callable[[LooseJson], bool]) -> bool:
-    """The decision over a payload's value, parsed quickly first and exactly only if the decision meets a float."""
-    try:
-        return decide(parse_loose(text))
-    except InexactNumber:
-        return decide(parse_exact(text))
 
 
 class LongArrays:

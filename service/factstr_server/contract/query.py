@@ -18,9 +18,10 @@ from factstr_server.contract.json_text import (
     canonical_text,
     count_nodes,
     parse_exact,
+    parsed_exactly_where_needed,
 )
 from factstr_server.contract.limits import MAX_PREDICATE_NODES, MAX_QUERY_ALTERNATIVES
-from factstr_server.contract.matching import LongArrays, contains, parsed_exactly_where_needed
+from factstr_server.contract.matching import LongArrays, contains
 from factstr_server.contract.terms import event_type_term, predicate_terms
 from factstr_server.contract.validation import Violations, event_type_problem
 

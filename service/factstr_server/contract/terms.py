@@ -20,8 +20,7 @@ from factstr_server.contract.json_text import (
     Json,
     LooseJson,
     canonical_number,
-    parse_exact,
-    parse_loose,
+    parsed_exactly_where_needed,
     too_deep,
 )
 from factstr_server.contract.limits import MAX_JSON_NESTING, MAX_TERMS_PER_FACT
@@ -39,18 +38,12 @@ def event_type_term(event_type: str) -> str:
 
 def payload_terms(text: bytes) -> Collection[str]:
     """The terms of a payload; only OVERFLOW when there are too many. Validates it: raises InvalidJson."""
-    try:
-        return value_terms(parse_loose(text))
-    except InexactNumber:
-        return value_terms(parse_exact(text))
+    return parsed_exactly_where_needed(text, value_terms)
 
 
 def check_payload(text: bytes) -> None:
     """Validates a payload whose terms nobody needs: raises InvalidJson."""
-    try:
-        _check_rest(parse_loose(text), 0)
-    except InexactNumber:
-        parse_exact(text)
+    parsed_exactly_where_needed(text, lambda value: _check_rest(value, 0))
 
 
 def value_terms(value: LooseJson) -> Collection[str]:

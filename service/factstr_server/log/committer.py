@@ -14,11 +14,10 @@ Invariants:
 import asyncio
 import logging
 from collections import deque
-from datetime import timedelta
 from typing import Final, NamedTuple
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.contract.errors import Reason, Refusal, server_busy, server_draining
 from factstr_server.stores.protocol import LogStore, Outcome
 
 MAX_GROUP_APPENDS: Final = 4_096
@@ -57,18 +56,13 @@ class Committer:
     async def submit(self, append: PreparedAppend) -> Outcome:
         """Queues an append and waits for its outcome. Raises Refusal."""
         if self._draining:
-            raise Refusal(
-                Reason.SERVER_DRAINING,
-                "the server is shutting down; nothing was committed, try again on another server or after its restart",
-                retry_after=timedelta(seconds=1),
-            )
+            raise server_draining()
         cost = append.size + _QUEUED_OVERHEAD_BYTES
         if self._queue and self._queued_bytes + cost > MAX_QUEUED_BYTES:
-            raise Refusal(
-                Reason.SERVER_BUSY,
-                f"{self._queued_bytes} bytes of appends wait for their commit; nothing was committed, try again",
-                metadata={"limit": str(MAX_QUEUED_BYTES), "actual": str(self._queued_bytes + cost)},
-                retry_after=timedelta(milliseconds=100),
+            raise server_busy(
+                f"{self._queued_bytes} bytes of appends wait for their commit",
+                limit=MAX_QUEUED_BYTES,
+                actual=self._queued_bytes + cost,
             )
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Queued(append, answer))

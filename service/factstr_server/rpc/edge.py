@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from datetime import timedelta
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -17,7 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from factstr_server.contract.errors import Reason, Refusal, excerpt
+from factstr_server.contract.errors import Reason, Refusal, excerpt, server_busy, server_draining
 from factstr_server.rpc.status import grpc_status
 from factstr_server.rpc.unknown_fields import parse_request, unsupported_field
 
@@ -120,17 +119,12 @@ class Edge:
 
     def _admit(self, context: Context) -> None:
         if self.draining:
-            raise Refusal(
-                Reason.SERVER_DRAINING,
-                "the server is shutting down; nothing was done, try again on another server or after its restart",
-                retry_after=timedelta(seconds=1),
-            )
+            raise server_draining()
         if self._large_bytes > MAX_LARGE_REQUEST_BYTES:
-            raise Refusal(
-                Reason.SERVER_BUSY,
-                f"{self._large_bytes} bytes of large requests are being worked on; nothing was committed, try again",
-                metadata={"limit": str(MAX_LARGE_REQUEST_BYTES), "actual": str(self._large_bytes)},
-                retry_after=timedelta(milliseconds=100),
+            raise server_busy(
+                f"{self._large_bytes} bytes of large requests are being worked on",
+                limit=MAX_LARGE_REQUEST_BYTES,
+                actual=self._large_bytes,
             )
         for key, _ in context.invocation_metadata() or ():
             if key.startswith(_HEADER_PREFIX):

@@ -27,10 +27,9 @@ class FactIndex:
     def head(self) -> int:
         return self._base + len(self._events)
 
-    def add(self, event: EncodedEvent) -> int:
-        """Appends a fact and returns its sequence number."""
+    def add(self, event: EncodedEvent) -> None:
+        """Appends a fact under the next sequence number."""
         self._events.append(event)
-        return self.head
 
     def event(self, sequence_number: int) -> EncodedEvent:
         return self._events[sequence_number - self._base - 1]
