@@ -13,7 +13,7 @@ from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, Metadata, c
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, EventRecord, as_events, timestamp_of
 from factstr.query import EVERYTHING, EventQuery
-from factstr.reading import Order, Reading
+from factstr.reading import Order, Reading, ResultPosition
 from factstr.requests import append_effect, append_if_request, append_request
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
@@ -56,7 +56,7 @@ class _Responses(Protocol):
     def cancel(self) -> bool: ...
 
 
-class QueryResult:
+class QueryResult(ResultPosition):
     """The facts that a query returns, as `factstr.QueryResult`, iterated with `async for`.
 
     Leave it before its end with `await close()` or as an async context manager.
@@ -68,7 +68,7 @@ class QueryResult:
         open_call: Callable[[event_store_service_pb2.QueryRequest, float | None], _Responses],
         new_attempts: Callable[[], Attempts],
     ) -> None:
-        self._reading = reading
+        super().__init__(reading)
         self._open_call = open_call
         self._new_attempts = new_attempts
 
@@ -78,16 +78,6 @@ class QueryResult:
         self._open(attempts)
         self._records = self._read(await self._next_message(attempts))
         return self
-
-    @property
-    def context_version(self) -> int | None:
-        """The version of the full context in this snapshot; None when no fact matches."""
-        return self._reading.context_version
-
-    @property
-    def last_returned_sequence_number(self) -> int | None:
-        """The last fact received so far, in the order asked; None while there was none."""
-        return self._reading.last_returned
 
     def __aiter__(self) -> AsyncIterator[EventRecord]:
         return self._records

@@ -66,3 +66,20 @@ class Reading:
             self.last_returned = records[-1].sequence_number
             self._returned += len(records)
         return records
+
+
+class ResultPosition:
+    """What a result says of itself, in whatever way it is read."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    @property
+    def context_version(self) -> int | None:
+        """The version of the full context in this snapshot; None when no fact matches."""
+        return self._reading.context_version
+
+    @property
+    def last_returned_sequence_number(self) -> int | None:
+        """The last fact received so far, in the order asked; None while there was none."""
+        return self._reading.last_returned

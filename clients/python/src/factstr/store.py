@@ -12,7 +12,7 @@ from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, Metadata, c
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, EventRecord, as_events, timestamp_of
 from factstr.query import EVERYTHING, EventQuery
-from factstr.reading import Order, Reading
+from factstr.reading import Order, Reading, ResultPosition
 from factstr.requests import append_effect, append_if_request, append_request
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
@@ -61,7 +61,7 @@ class _Responses(Protocol):
     def cancel(self) -> object: ...
 
 
-class QueryResult:
+class QueryResult(ResultPosition):
     """The facts that a query returns, in the order asked, read from the server as they are iterated.
 
     A result of any size takes bounded memory, and is one snapshot even when the connection is lost in the middle.
@@ -74,23 +74,13 @@ class QueryResult:
         open_call: Callable[[event_store_service_pb2.QueryRequest, float | None], _Responses],
         new_attempts: Callable[[], Attempts],
     ) -> None:
-        self._reading = reading
+        super().__init__(reading)
         self._open_call = open_call
         self._new_attempts = new_attempts
         attempts = new_attempts()
         self._open(attempts)
         # The first message is read now: it names the context version, and an error belongs to the query itself.
         self._records = self._read(self._next_message(attempts))
-
-    @property
-    def context_version(self) -> int | None:
-        """The version of the full context in this snapshot; None when no fact matches."""
-        return self._reading.context_version
-
-    @property
-    def last_returned_sequence_number(self) -> int | None:
-        """The last fact received so far, in the order asked; None while there was none."""
-        return self._reading.last_returned
 
     def __iter__(self) -> Iterator[EventRecord]:
         return self._records
