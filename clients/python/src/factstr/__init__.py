@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from factstr.event import AppendResult, Context, Event, EventRecord
     from factstr.json_text import JsonText, JsonValue
     from factstr.query import EventFilter, EventQuery, everything, where
+    from factstr.query_result import QueryResult
     from factstr.retry import Retries
     from factstr.server_info import ServerInfo
-    from factstr.store import EventStore, QueryResult, connect
+    from factstr.store import EventStore, connect
 
 __all__ = [
     "TLS",

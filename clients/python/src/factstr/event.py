@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from factstr.checks import wrong_type
@@ -158,6 +159,11 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
 def moment(timestamp: Timestamp) -> datetime:
     """Return a timestamp as an aware datetime in UTC, to the microsecond."""
     return _EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1_000)
+
+
+def duration(message: Duration) -> timedelta:
+    """Return a duration, to the microsecond."""
+    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
 
 
 def timestamp_of(when: datetime) -> Timestamp:

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from google.protobuf.duration_pb2 import Duration
-
-from factstr.event import moment
+from factstr.event import duration, moment
 from factstr.v1 import server_service_pb2
 
 
@@ -42,8 +40,8 @@ class ServerInfo:
             message.head_sequence_number,
             moment(message.started_at),
             _numbers(limits),
-            _duration(limits.idempotency_retention) if limits.HasField("idempotency_retention") else None,
-            _duration(limits.heartbeat_interval) if limits.HasField("heartbeat_interval") else None,
+            duration(limits.idempotency_retention) if limits.HasField("idempotency_retention") else None,
+            duration(limits.heartbeat_interval) if limits.HasField("heartbeat_interval") else None,
             tuple(message.capabilities),
         )
 
@@ -55,7 +53,3 @@ def _numbers(limits: server_service_pb2.Limits) -> dict[str, int]:
         for field in limits.DESCRIPTOR.fields
         if field.message_type is None
     }
-
-
-def _duration(message: Duration) -> timedelta:
-    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)

@@ -14,7 +14,7 @@ from factstr.cli.ndjson import line_from_record
 from factstr.cli.output import naming, standard_output
 from factstr.cli.progress import Progress
 from factstr.cli.session import open_store, selected
-from factstr.store import QueryResult
+from factstr.query_result import QueryResult
 
 _CHUNK = 1_000
 

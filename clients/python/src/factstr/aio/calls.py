@@ -1,0 +1,82 @@
+"""Owns what every operation of the asyncio store stands on: `factstr.calls` with awaits."""
+
+import asyncio
+from collections.abc import Awaitable
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+import grpc
+
+from factstr.connection import DEFAULT_TIMEOUT, Metadata
+from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
+from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
+from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
+from factstr.v1.server_service_pb2_grpc import ServerServiceStub
+
+_Request_contra = TypeVar("_Request_contra", contravariant=True)
+_Response_co = TypeVar("_Response_co", covariant=True)
+
+
+class UnaryCall(Protocol[_Request_contra, _Response_co]):
+    def __call__(
+        self, request: _Request_contra, /, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> Awaitable[_Response_co]: ...
+
+
+class Calls:
+    """A channel, how long a call on it may take, and how it is repeated."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: Retries = DEFAULT_RETRIES,
+        metadata: Metadata = (),
+    ) -> None:
+        self._channel = channel
+        self._timeout = timeout
+        self._retries = retries
+        self._metadata = metadata
+        self._events = EventStoreServiceStub(channel)
+        self._durable = DurableStreamServiceStub(channel)
+        self._server = ServerServiceStub(channel)
+
+    async def close(self) -> None:
+        """Close the channel and end what is still running on it. Calls after it raise StoreClosed."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
+        return Attempts(self._retries, self._timeout if timeout is None else timeout, effect)
+
+    async def _call(
+        self,
+        method: UnaryCall[_Request_contra, _Response_co],
+        request: _Request_contra,
+        attempts: Attempts,
+    ) -> _Response_co:
+        while True:
+            try:
+                return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as failure:
+                await asyncio.sleep(attempts.delay_after(failure))
+            except grpc.aio.UsageError as refusal:
+                attempts.not_taken(refusal)
+            except asyncio.CancelledError as ended:
+                if is_being_cancelled():
+                    raise
+                attempts.cut_off(ended)
+
+
+def is_being_cancelled() -> bool:
+    """Tell whether the caller is being cancelled; otherwise gRPC means the call, because its channel was closed."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,144 @@
+"""Owns the asyncio store: `factstr.store` with awaits. What the operations mean is said there."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from typing import TypeAlias
+
+import grpc
+
+from factstr.aio.calls import Calls
+from factstr.aio.query_result import QueryResult
+from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
+from factstr.errors import ConditionalAppendConflict
+from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
+from factstr.query import EVERYTHING, EventQuery
+from factstr.reading import Order, Reading
+from factstr.requests import append_effect, append_if_request, append_request
+from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
+from factstr.server_info import ServerInfo
+from factstr.v1 import server_service_pb2
+
+_Decided: TypeAlias = Event | Iterable[Event] | None
+
+
+def connect(
+    target: str = DEFAULT_TARGET,
+    *,
+    tls: bool | TLS | None = None,
+    token: str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    retries: Retries = DEFAULT_RETRIES,
+    allow_plaintext_token: bool = False,
+) -> "EventStore":
+    """Return the store at `target`, as `factstr.connect` does. To be called where an event loop runs."""
+    to = connection(target, tls=tls, token=token, allow_plaintext_token=allow_plaintext_token)
+    if to.credentials is None:
+        channel = grpc.aio.insecure_channel(to.target, to.options)
+    else:
+        channel = grpc.aio.secure_channel(to.target, to.credentials, to.options)
+    return EventStore(channel, timeout=timeout, retries=retries, metadata=to.metadata)
+
+
+class EventStore(Calls):
+    """A FACTSTR event store, as `factstr.EventStore`, for one event loop.
+
+    Closes its channel as an async context manager.
+    """
+
+    async def append(
+        self,
+        events: Event | Iterable[Event],
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> AppendResult:
+        """Commit one event or several as one batch: see `factstr.EventStore.append`."""
+        request = append_request(events, idempotency_key)
+        attempts = self._attempts(append_effect(idempotency_key), timeout)
+        return AppendResult.from_proto(await self._call(self._events.Append, request, attempts))
+
+    async def append_if(
+        self,
+        events: Event | Iterable[Event],
+        query: EventQuery,
+        expected_context_version: int | None,
+        *,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> AppendResult:
+        """Commit a batch only if its context has the expected version: see `factstr.EventStore.append_if`."""
+        request = append_if_request(events, query, expected_context_version, idempotency_key)
+        attempts = self._attempts(append_effect(idempotency_key), timeout)
+        return AppendResult.from_proto(await self._call(self._events.AppendIf, request, attempts))
+
+    async def query(
+        self,
+        query: EventQuery = EVERYTHING,
+        *,
+        limit: int | None = None,
+        order: Order = "ascending",
+        before: int | None = None,
+        timeout: float | None = None,
+    ) -> QueryResult:
+        """Return the facts that match, in one snapshot: see `factstr.EventStore.query`.
+
+        async for record in await store.query(where("tool-registered")): ...
+        """
+        return await QueryResult(
+            Reading(query, limit, order, before),
+            lambda request, seconds: self._events.Query(request, timeout=seconds, metadata=self._metadata),
+            lambda: self._attempts(Effect.NONE, timeout),
+        ).start()
+
+    async def read_context(self, query: EventQuery = EVERYTHING, *, timeout: float | None = None) -> Context:
+        """Return all facts that match and their version, to decide on."""
+        async with await self.query(query, timeout=timeout) as result:
+            return Context(tuple([record async for record in result]), result.context_version)
+
+    async def decide(
+        self,
+        query: EventQuery,
+        decision: Callable[[Context], _Decided | Awaitable[_Decided]],
+        *,
+        attempts: int = 10,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> AppendResult | None:
+        """Read a context, decide, and append if it has not changed meanwhile: see `factstr.EventStore.decide`.
+
+        The decision may be an async function.
+        """
+        delays = conflict_delays(attempts)
+        while True:
+            context = await self.read_context(query, timeout=timeout)
+            decided = decision(context)
+            events = as_events(await decided if inspect.isawaitable(decided) else decided)
+            if not events:
+                return None
+            try:
+                return await self.append_if(
+                    events, query, context.version, idempotency_key=idempotency_key, timeout=timeout
+                )
+            except ConditionalAppendConflict:
+                delay = next(delays, None)
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    async def server_info(self, *, timeout: float | None = None) -> ServerInfo:
+        """Return what the server is, where its log ends, and what it allows."""
+        attempts = self._attempts(Effect.NONE, timeout)
+        request = server_service_pb2.GetServerInfoRequest()
+        return ServerInfo.from_proto(await self._call(self._server.GetServerInfo, request, attempts))
+
+    async def sequence_number_at(self, occurred_at: datetime, *, timeout: float | None = None) -> int:
+        """Return the last sequence number committed at or before a moment; 0 when there is none.
+
+        Raises ValueError when the moment has no time zone.
+        """
+        attempts = self._attempts(Effect.NONE, timeout)
+        request = server_service_pb2.GetSequenceNumberAtRequest(occurred_at=timestamp_of(occurred_at))
+        response = await self._call(self._server.GetSequenceNumberAt, request, attempts)
+        return response.sequence_number

@@ -1,0 +1,71 @@
+"""Owns what every operation of the synchronous store stands on: the channel, and a call with its repetitions."""
+
+from time import sleep
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+import grpc
+
+from factstr.connection import DEFAULT_TIMEOUT, Metadata
+from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
+from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
+from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
+from factstr.v1.server_service_pb2_grpc import ServerServiceStub
+
+_Request_contra = TypeVar("_Request_contra", contravariant=True)
+_Response_co = TypeVar("_Response_co", covariant=True)
+
+
+class UnaryCall(Protocol[_Request_contra, _Response_co]):
+    def __call__(
+        self, request: _Request_contra, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> _Response_co: ...
+
+
+class Calls:
+    """A channel, how long a call on it may take, and how it is repeated."""
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: Retries = DEFAULT_RETRIES,
+        metadata: Metadata = (),
+    ) -> None:
+        self._channel = channel
+        self._timeout = timeout
+        self._retries = retries
+        self._metadata = metadata
+        self._events = EventStoreServiceStub(channel)
+        self._durable = DurableStreamServiceStub(channel)
+        self._server = ServerServiceStub(channel)
+
+    def close(self) -> None:
+        """Close the channel and end what is still running on it. Calls after it raise StoreClosed."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
+        return Attempts(self._retries, self._timeout if timeout is None else timeout, effect)
+
+    def _call(
+        self,
+        method: UnaryCall[_Request_contra, _Response_co],
+        request: _Request_contra,
+        attempts: Attempts,
+    ) -> _Response_co:
+        while True:
+            try:
+                return method(request, timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as failure:
+                sleep(attempts.delay_after(failure))
+            except ValueError as refusal:
+                attempts.not_taken(refusal)
