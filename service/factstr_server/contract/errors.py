@@ -173,3 +173,53 @@ def store_corrupt(problem: str) -> Refusal:
         Reason.STORE_CORRUPT,
         f"the store holds something that cannot be: {problem}; stop writing and restore or verify the store",
     )
+
+
+def cursor_ahead_of_log(asked_for: int, head: int) -> Refusal:
+    return Refusal(
+        Reason.CURSOR_AHEAD_OF_LOG,
+        f"the position {asked_for} is beyond the log, whose head is {head}; begin at the head or before it, and make "
+        "sure that this is the log that the position came from",
+        metadata={"asked_for": str(asked_for), "head_sequence_number": str(head)},
+    )
+
+
+def stream_draining() -> Refusal:
+    return Refusal(
+        Reason.SERVER_DRAINING,
+        "the server is shutting down; go on from the last position on another server or after its restart",
+        retry_after=timedelta(seconds=1),
+    )
+
+
+def durable_stream_active(name: str, lease_epoch: int, holder: str) -> Refusal:
+    return Refusal(
+        Reason.DURABLE_STREAM_ACTIVE,
+        f"durable_stream: {quoted(name)} is being consumed by {excerpt(holder)}; wait for it (wait_for_lease), or use "
+        "force where an operator may end it",
+        metadata={"holder": holder, "lease_epoch": str(lease_epoch)},
+    )
+
+
+def durable_stream_query_mismatch(name: str) -> Refusal:
+    return Refusal(
+        Reason.DURABLE_STREAM_QUERY_MISMATCH,
+        f"query: {quoted(name)} is bound to another query (GetDurableStream shows it); use that one, another name, or "
+        "delete the durable stream first",
+    )
+
+
+def durable_stream_lease_lost(name: str, lease_epoch: int) -> Refusal:
+    return Refusal(
+        Reason.DURABLE_STREAM_LEASE_LOST,
+        f"the lease {lease_epoch} on {quoted(name)} is over: another consumer took it, or the stream was reset or "
+        "deleted; its batches can no longer be acknowledged, consume the stream again",
+        metadata={"lease_epoch": str(lease_epoch)},
+    )
+
+
+def durable_stream_not_found(name: str) -> Refusal:
+    return Refusal(
+        Reason.DURABLE_STREAM_NOT_FOUND,
+        f"durable_stream: there is none named {quoted(name)}; StreamToDurable creates it, ListDurableStreams shows all",
+    )

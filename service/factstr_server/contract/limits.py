@@ -26,5 +26,12 @@ MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 MAX_RESPONSE_BYTES: Final = 256 * 1024
 """Response messages gather up to this; a single larger record or batch goes alone."""
 
+DEFAULT_UNACKNOWLEDGED_BATCHES: Final = 1_024
+MAX_UNACKNOWLEDGED_BYTES: Final = 8 * 1024 * 1024
+"""Of batches delivered beyond the first unacknowledged one of a durable stream."""
+
+DEFAULT_DURABLE_STREAM_PAGE_SIZE: Final = 100
+MAX_DURABLE_STREAM_PAGE_SIZE: Final = 1_000
+
 MAX_TERMS_PER_FACT: Final = 2_000
 """A fact with more index terms is indexed by its type and the term `overflow`."""

@@ -22,7 +22,7 @@ from factstr_server.contract.json_text import (
 )
 from factstr_server.contract.limits import MAX_PREDICATE_NODES, MAX_QUERY_ALTERNATIVES
 from factstr_server.contract.matching import LongArrays, contains
-from factstr_server.contract.terms import event_type_term, predicate_terms
+from factstr_server.contract.terms import OVERFLOW, event_type_term, predicate_terms
 from factstr_server.contract.validation import Violations, event_type_problem
 
 
@@ -40,6 +40,20 @@ class EventQuery:
 
     filters: tuple[EventFilter, ...] = ()
     min_sequence_number: int | None = None
+
+    def as_text(self) -> str:
+        """The filters as JSON text, as given, for a store to keep; `query_from_text` reads it."""
+        return json.dumps([[f.event_types, f.payload_predicates] for f in self.filters], ensure_ascii=False)
+
+
+def query_from_text(text: str) -> EventQuery:
+    """The query of `EventQuery.as_text`."""
+    return EventQuery(
+        tuple(
+            EventFilter(*(None if part is None else tuple(part) for part in filter_parts))
+            for filter_parts in json.loads(text)
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,23 @@ class CompiledQuery:
             return any(contains(value, predicate, arrays) for predicate in undecided)
 
         return parsed_exactly_where_needed(payload(), contains_any)
+
+    def may_match(self, event_type: str, terms: str) -> bool:
+        """Whether a fact that holds these index terms can match. False is certain; only `matches` tells the rest.
+
+        `terms` is the text of `EncodedEvent.terms`: tokens of one length, so that none occurs inside another.
+        """
+        if self.everything:
+            return True
+        for candidate, wanted in zip(self._filters, self.terms, strict=True):
+            if candidate.event_types is not None and event_type not in candidate.event_types:
+                continue
+            if wanted.predicates is None or OVERFLOW in terms:
+                return True
+            for predicate in wanted.predicates:
+                if all(term in terms for term in predicate):
+                    return True
+        return False
 
     @cached_property
     def terms(self) -> tuple[FilterTerms, ...]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from factstr_server.contract.errors import FieldViolation, Reason, Refusal, excerpt
 from factstr_server.contract.limits import (
+    MAX_DURABLE_STREAM_CHARACTERS,
     MAX_EVENT_TYPE_CHARACTERS,
     MAX_IDEMPOTENCY_KEY_CHARACTERS,
     MAX_METADATA_KEY_CHARACTERS,
@@ -66,6 +67,10 @@ def event_type_problem(event_type: str) -> str | None:
 
 def idempotency_key_problem(key: str) -> str | None:
     return _name_problem(key, MAX_IDEMPOTENCY_KEY_CHARACTERS)
+
+
+def durable_stream_problem(name: str) -> str | None:
+    return _name_problem(name, MAX_DURABLE_STREAM_CHARACTERS)
 
 
 def metadata_problems(metadata: Mapping[str, str], path: str) -> list[tuple[str, str]]:
