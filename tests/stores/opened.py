@@ -8,7 +8,7 @@ from factstr_server.contract.append import Condition, PreparedAppend, prepare_ap
 from factstr_server.contract.query import CompiledQuery, EventFilter, EventQuery, compile_query
 from factstr_server.contract.validation import Violations
 from factstr_server.stores.opening import store_by_url
-from factstr_server.stores.protocol import Committed, Conflict, LogStore, StoreOptions
+from factstr_server.stores.protocol import Committed, Conflict, Store, StoreOptions
 from factstr_server.stores.sqlite.store import SqliteStore
 from tests.conformance.driver import NewFact, Query
 
@@ -18,7 +18,7 @@ def url_of(database: Path) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[LogStore]:
+async def opened(url: str) -> AsyncIterator[Store]:
     """The store of a URL, for the length of a block."""
     store = store_by_url(url, StoreOptions())
     await store.open()
@@ -50,13 +50,13 @@ def prepared(
     return prepare_append(facts, Violations(), idempotency_key=key, condition=condition)
 
 
-async def commit(store: LogStore, *facts: NewFact) -> Committed:
+async def commit(store: Store, *facts: NewFact) -> Committed:
     [outcome] = await store.commit([prepared(facts)])
     assert isinstance(outcome, Committed)
     return outcome
 
 
-async def conflict(store: LogStore, context: Query, expected: int | None) -> Conflict:
+async def conflict(store: Store, context: Query, expected: int | None) -> Conflict:
     [outcome] = await store.commit([prepared([NewFact()], context=context, expected=expected)])
     assert isinstance(outcome, Conflict)
     return outcome

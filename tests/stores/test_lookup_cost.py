@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.stores.protocol import LogStore, Window
+from factstr_server.stores.protocol import Store, Window
 from tests.conformance.driver import Filter, NewFact, Query, of_type, where
 from tests.conformance.matrix import STORES, StoreKind
 from tests.stores.opened import commit, compiled, conflict, opened, prepared
@@ -57,7 +57,7 @@ def facts() -> Iterator[NewFact]:
 
 
 @pytest.fixture(params=STORES, ids=lambda kind: kind.name)
-async def stocked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LogStore]:
+async def stocked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     kind: StoreKind = request.param
     async with opened(kind.url(tmp_path)) as store:
         every = list(facts())
@@ -102,7 +102,7 @@ LOOKUPS = {
 
 @pytest.mark.parametrize("lookup", LOOKUPS.values(), ids=LOOKUPS.keys())
 async def test_a_lookup_looks_at_no_more_facts_than_hold_its_rarest_term(
-    stocked: LogStore, counter: Counter, lookup: Lookup
+    stocked: Store, counter: Counter, lookup: Lookup
 ) -> None:
     query = compiled(lookup.query)
     for descending in (False, True):
@@ -116,7 +116,7 @@ async def test_a_lookup_looks_at_no_more_facts_than_hold_its_rarest_term(
 
 
 async def test_a_condition_that_holds_looks_at_what_is_newer_and_at_the_expected_fact(
-    stocked: LogStore, counter: Counter
+    stocked: Store, counter: Counter
 ) -> None:
     """However large its context."""
     context = where('{"tenant": "t"}')
@@ -126,9 +126,7 @@ async def test_a_condition_that_holds_looks_at_what_is_newer_and_at_the_expected
     assert counter.during() <= 1 + OVERFLOWED
 
 
-async def test_the_whole_log_and_nothing_are_known_without_a_look(
-    stocked: LogStore, counter: Counter
-) -> None:
+async def test_the_whole_log_and_nothing_are_known_without_a_look(stocked: Store, counter: Counter) -> None:
     for query in (Query(), Query((Filter(),)), of_type(), where()):
         await stocked.read_context(compiled(query), Window(max_facts=0))
         await conflict(stocked, query, FACTS * 2)
@@ -137,7 +135,7 @@ async def test_the_whole_log_and_nothing_are_known_without_a_look(
 
 @pytest.mark.parametrize("alternatives", [10, 660, 1_000])
 async def test_each_of_many_alternatives_is_looked_up_by_its_rarest_term(
-    stocked: LogStore, counter: Counter, alternatives: int
+    stocked: Store, counter: Counter, alternatives: int
 ) -> None:
     """Ids that no fact has, each asked for with what all facts have."""
     query = where(*(f'{{"tenant": "t", "tags": ["all"], "id": {-1 - i}}}' for i in range(alternatives)))
@@ -148,7 +146,7 @@ async def test_each_of_many_alternatives_is_looked_up_by_its_rarest_term(
 
 @pytest.mark.parametrize("kind", range(5))
 async def test_the_rarest_term_leads_also_where_it_is_not_rare(
-    stocked: LogStore, counter: Counter, kind: int
+    stocked: Store, counter: Counter, kind: int
 ) -> None:
     """A tenth of the facts, asked for in many alternatives with what all facts have."""
     predicate = f'{{"tenant": "t", "kind": {kind}, "tags": ["all"]}}'
@@ -173,7 +171,7 @@ async def test_each_of_several_large_predicates_is_looked_up_by_its_rarest_term(
         assert counter.during() == 0
 
 
-async def test_the_largest_queries_are_answered(stocked: LogStore) -> None:
+async def test_the_largest_queries_are_answered(stocked: Store) -> None:
     """1,000 alternatives of many leaves each, and 1,000 nodes."""
     wide = "{" + ", ".join(f'"k{i}": {i}' for i in range(20)) + "}"
     for query in (

@@ -12,9 +12,9 @@ from factstr_server.stores.protocol import (
     Committed,
     Conflict,
     KeyReused,
-    LogStore,
     Page,
     Repeated,
+    Store,
     StoreOptions,
     Window,
 )
@@ -30,7 +30,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[LogStore]:
+async def store(url: str) -> AsyncIterator[Store]:
     async with opened(url) as it:
         yield it
 
@@ -52,7 +52,7 @@ async def test_a_store_that_was_never_opened_can_be_closed(url: str) -> None:
 
 
 async def test_outcomes_come_in_the_order_of_the_group_and_each_append_sees_those_before_it(
-    store: LogStore,
+    store: Store,
 ) -> None:
     a, b = of_type("a"), of_type("b")
     facts_a, facts_b = [NewFact("a")], [NewFact("b"), NewFact("b")]
@@ -85,7 +85,7 @@ async def test_outcomes_come_in_the_order_of_the_group_and_each_append_sees_thos
     assert (await store.read_context(compiled(b), Window())).context_version == 5
 
 
-async def test_a_condition_counts_rich_facts_of_its_own_group(store: LogStore) -> None:
+async def test_a_condition_counts_rich_facts_of_its_own_group(store: Store) -> None:
     rich = NewFact("rich", "{" + ",".join(f'"k{i}":{i}' for i in range(2_500)) + "}")
     outcomes = await store.commit(
         [
@@ -98,7 +98,7 @@ async def test_a_condition_counts_rich_facts_of_its_own_group(store: LogStore) -
     assert [type(outcome) for outcome in outcomes] == [Committed, Conflict, Committed, Committed]
 
 
-async def test_a_group_of_nothing_but_refused_appends_commits_nothing(store: LogStore) -> None:
+async def test_a_group_of_nothing_but_refused_appends_commits_nothing(store: Store) -> None:
     await commit(store, NewFact("a"))
     outcomes = await store.commit(
         [prepared([NewFact("a")], context=of_type("a"), expected=n) for n in (0, 2, 3)]
@@ -116,7 +116,7 @@ def narrowed(window: Window, page: Page) -> Window:
 
 @pytest.mark.parametrize("descending", [False, True])
 async def test_pages_of_rare_matches_say_how_far_they_looked_and_join_without_gap(
-    store: LogStore, descending: bool
+    store: Store, descending: bool
 ) -> None:
     """Matches among many candidates that no index tells apart."""
     near, match = '{"rows":[{"x":1,"y":2},{"x":2,"y":1}]}', '{"rows":[{"x":1,"y":1}]}'
@@ -133,7 +133,7 @@ async def test_pages_of_rare_matches_say_how_far_they_looked_and_join_without_ga
     assert sorted(found + numbers(page)) == wanted
 
 
-async def test_a_page_ends_with_its_window_its_facts_or_its_bytes(store: LogStore) -> None:
+async def test_a_page_ends_with_its_window_its_facts_or_its_bytes(store: Store) -> None:
     await commit(store, *[NewFact(payload='"' + "x" * 1_000 + '"')] * 20)
     everything = compiled(EVERYTHING)
     assert numbers(await store.read_facts(everything, Window(after=3, before=7))) == [4, 5, 6]
@@ -150,7 +150,7 @@ async def test_a_page_ends_with_its_window_its_facts_or_its_bytes(store: LogStor
     assert (numbers(page), page.looked_up_to, page.finished) == ([1], 1, False)
 
 
-async def test_windows_that_hold_no_fact_are_finished_and_empty(store: LogStore) -> None:
+async def test_windows_that_hold_no_fact_are_finished_and_empty(store: Store) -> None:
     await commit(store, *[NewFact()] * 3)
     for window in (Window(after=3), Window(before=1), Window(after=2, before=2), Window(after=2**63 - 1)):
         for descending in (False, True):

@@ -1,16 +1,42 @@
-"""Which appends of a group are committed: the decision that every store shares.
+"""Which appends of a group are committed, and which cursors move: the decision that every store shares.
 
 A store supplies what is already in the log (versions, keys); the group's own earlier appends are kept here, in memory,
 so that each append sees those before it and the store is written once, afterwards.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from factstr_server.contract.append import Condition, PreparedAppend
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.fact_index import FactIndex
-from factstr_server.stores.protocol import Committed, Conflict, KeyReused, Outcome, Repeated
+from factstr_server.stores.protocol import (
+    Advance,
+    Advanced,
+    AdvanceOutcome,
+    AppendOutcome,
+    Committed,
+    Conflict,
+    KeyReused,
+    LeaseOver,
+    Outcome,
+    Repeated,
+)
+from factstr_server.stores.stream_protocol import PositionAhead, StreamNotFound
+
+
+class CursorState(NamedTuple):
+    """What decides whether a cursor may move."""
+
+    lease_epoch: int
+    cursor: int
+
+
+class MovedCursor(NamedTuple):
+    """A durable stream's new cursor, and whether a consumer acknowledged its way there."""
+
+    cursor: int
+    acknowledged: bool
 
 
 class KnownLog(Protocol):
@@ -27,6 +53,11 @@ class KnownLog(Protocol):
         """Whether the fact of this number, which exists, matches."""
 
 
+def moved_streams(group: Sequence[PreparedAppend | Advance]) -> set[str]:
+    """The durable streams whose cursors a group would move."""
+    return {item.durable_stream for item in group if isinstance(item, Advance)}
+
+
 class GroupDecision:
     """Decides a group, append by append, and keeps what is to be written."""
 
@@ -34,19 +65,26 @@ class GroupDecision:
         self,
         log: KnownLog,
         keys: Mapping[str, tuple[bytes, Committed]],
+        cursors: Mapping[str, CursorState],
         occurred_at: int,
     ) -> None:
+        """`keys` and `cursors` hold what is known of those that the group names."""
         self._log = log
         self._keys = dict(keys)
+        self._cursors = dict(cursors)
         self.occurred_at = occurred_at
         self.accepted = FactIndex(log.head_now)
         self.batches: list[Committed] = []
         self.new_keys: list[tuple[str, bytes, Committed]] = []
+        self.moved_cursors: dict[str, MovedCursor] = {}
 
-    def decide_all(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
-        return [self._decide(append) for append in group]
+    def decide_all(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
+        return [
+            self._decide_append(item) if isinstance(item, PreparedAppend) else self._decide_advance(item)
+            for item in group
+        ]
 
-    def _decide(self, append: PreparedAppend) -> Outcome:
+    def _decide_append(self, append: PreparedAppend) -> AppendOutcome:
         if append.idempotency and (known := self._keys.get(append.idempotency.key)):
             fingerprint, first = known
             if fingerprint == append.idempotency.fingerprint:
@@ -80,3 +118,23 @@ class GroupDecision:
             return None
         actual = newer if newer is not None else self._log.version(query, 0)
         return Conflict(expected, actual)
+
+    def _decide_advance(self, advance: Advance) -> AdvanceOutcome:
+        """A token of this epoch was made for a delivered batch, so its cursor is within the log, unless a restore cut
+        the log and made epochs repeat.
+        """
+        name, lease_epoch, wanted, acknowledged = advance
+        known = self._cursors.get(name)
+        if known is None:
+            return StreamNotFound(name)
+        if known.lease_epoch != lease_epoch:
+            return LeaseOver(name, lease_epoch)
+        if wanted > self.accepted.head:
+            return PositionAhead(wanted, self.accepted.head)
+        if wanted > known.cursor:
+            self._cursors[name] = CursorState(lease_epoch, wanted)
+            before = self.moved_cursors.get(name)
+            self.moved_cursors[name] = MovedCursor(
+                wanted, acknowledged or (before is not None and before.acknowledged)
+            )
+        return Advanced(max(wanted, known.cursor))

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from factstr_server.stores.memory import MemoryStore
-from factstr_server.stores.protocol import LogStore, StoreError, StoreOptions
+from factstr_server.stores.protocol import Store, StoreError, StoreOptions
 from factstr_server.stores.sqlite.store import SqliteStore
 
-Opener: TypeAlias = Callable[[str, StoreOptions], LogStore]
+Opener: TypeAlias = Callable[[str, StoreOptions], Store]
 
 ENTRY_POINT_GROUP: Final = "factstr.stores"
 
 
-def store_by_url(url: str, options: StoreOptions) -> LogStore:
+def store_by_url(url: str, options: StoreOptions) -> Store:
     """The store of a URL, not yet open. Raises StoreError."""
     scheme, separator, _ = url.partition(":")
     installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
@@ -32,13 +32,13 @@ def store_by_url(url: str, options: StoreOptions) -> LogStore:
     )
 
 
-def _memory(url: str, options: StoreOptions) -> LogStore:
+def _memory(url: str, options: StoreOptions) -> Store:
     if url != "memory:":
         raise StoreError(f"store {url!r}: a memory store takes no path; write memory:")
     return MemoryStore(options)
 
 
-def _sqlite(url: str, options: StoreOptions) -> LogStore:
+def _sqlite(url: str, options: StoreOptions) -> Store:
     path = url.removeprefix("sqlite:///")
     if path == url or not path:
         raise StoreError(f"store {url!r}: write sqlite:///relative.db or sqlite:////absolute.db")

@@ -1,4 +1,4 @@
-"""The seam between the log and a store.
+"""The seam between the log and a store (the durable streams' part of it is `stores.stream_protocol`).
 
 Whatever fulfils `LogStore` and passes `tests/conformance` is a store. Positions are sequence numbers, times are
 microseconds since 1970 in UTC, records are wire-format bytes (`contract.record`).
@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.limits import MAX_RESPONSE_BYTES, MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.stream_protocol import DurableStreamStore, PositionAhead, StreamNotFound
 
 
 class Committed(NamedTuple):
@@ -41,7 +42,35 @@ class KeyReused(NamedTuple):
     key: str
 
 
-Outcome: TypeAlias = Committed | Repeated | Conflict | KeyReused
+AppendOutcome: TypeAlias = Committed | Repeated | Conflict | KeyReused
+
+
+class Advance(NamedTuple):
+    """Moves a durable stream's cursor forwards, under a lease."""
+
+    durable_stream: str
+    lease_epoch: int
+    cursor: int
+    acknowledged: bool
+    """By a consumer; otherwise the cursor passes over facts that do not match."""
+
+
+class Advanced(NamedTuple):
+    """Where the cursor stands now, durably: at the place asked for, or further."""
+
+    cursor: int
+
+
+class LeaseOver(NamedTuple):
+    """The epoch is not the stream's current one; nothing was moved."""
+
+    durable_stream: str
+    lease_epoch: int
+
+
+AdvanceOutcome: TypeAlias = Advanced | LeaseOver | StreamNotFound | PositionAhead
+
+Outcome: TypeAlias = AppendOutcome | AdvanceOutcome
 
 
 class Window(NamedTuple):
@@ -65,6 +94,32 @@ class Page(NamedTuple):
     """Everything from the window's beginning up to it, inclusive, has been looked at."""
     finished: bool
     """The whole window has been looked at, or `max_facts` reached."""
+
+
+class BatchWindow(NamedTuple):
+    """The part of the log that one read of batches looks at."""
+
+    after: int
+    """Exclusive. Inside a batch it leaves out the facts up to it."""
+    up_to: int
+    """Inclusive; the end of a batch, not beyond the head."""
+    max_batches: int | None = None
+    max_bytes: int = MAX_RESPONSE_BYTES
+    """A page ends before the batch that would make it larger, unless that batch is its first."""
+    joined: bool = False
+    """The reader takes the page as one: frames may come joined, which is cheaper."""
+
+
+class BatchPage(NamedTuple):
+    """Delivered batches, encoded (`contract.batch_frame`): of each the part that matches. A batch is never split, and a
+    page may be empty: the read only looked as far as it says.
+    """
+
+    frames: list[bytes]
+    ranges: list[tuple[int, int]]
+    """First and last sequence number of each frame's commit; of a joined frame, those of all its commits."""
+    looked_up_to: int
+    """Everything in the window up to it has been looked at; what follows it begins a batch."""
 
 
 class ContextRead(NamedTuple):
@@ -109,9 +164,9 @@ class LogStore(Protocol):
     async def close(self) -> None:
         """Ends the store's connections; idempotent. No other call may be under way."""
 
-    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
-        """Decides and commits the appends in order, as one durable transaction; each sees those before it. Answers
-        once the outcomes are durable, in the same order. Never cancelled while under way.
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
+        """Decides and commits appends and moved cursors in order, as one durable transaction; each sees those before
+        it. Answers once the outcomes are durable, in the same order. Never cancelled while under way.
         """
 
     async def head(self) -> int:
@@ -123,8 +178,15 @@ class LogStore(Protocol):
     async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
         """One page of the window's facts."""
 
+    async def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
+        """One page of the window's batches."""
+
     async def sequence_number_at(self, microseconds: int) -> int:
         """The last sequence number committed at or before a time; 0 = none."""
+
+
+class Store(LogStore, DurableStreamStore, Protocol):
+    """A log and its durable streams: what a server runs on."""
 
 
 class StoreError(Exception):

@@ -1,17 +1,23 @@
 """Reads on one connection: versions, pages, positions in time. Used by one thread at a time."""
 
+import time
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
 import apsw
+import orjson
 
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import EVERYTHING, CompiledQuery
+from factstr_server.stores.batching import fill_batches
 from factstr_server.stores.paging import Candidate, fill_page
-from factstr_server.stores.protocol import Page, Window
+from factstr_server.stores.protocol import BatchPage, BatchWindow, Page, Window
+from factstr_server.stores.sqlite.batches import BatchReader
 from factstr_server.stores.sqlite.lookup import lookup_expression
+from factstr_server.stores.sqlite.streams import Holders, list_streams, read_stream
+from factstr_server.stores.stream_protocol import Ages, StoredStream
 
 # The index leads and records follow by primary key; CROSS JOIN keeps the planner from turning that around.
 _PROPOSED: Final = """
@@ -37,6 +43,7 @@ class Reader:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._batches = BatchReader(connection)
 
     def head(self) -> int:
         return int(self._value("SELECT coalesce(max(sequence_number), 0) FROM records"))
@@ -81,6 +88,12 @@ class Reader:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
 
+    def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
+        if query.everything:
+            return self._batches.read_all(window)
+        with self._candidates(query, Window(window.after, window.up_to + 1)) as candidates:
+            return fill_batches(query, window, candidates, self._batches.batch_of)
+
     def sequence_number_at(self, microseconds: int) -> int:
         """Times never decrease and numbers have no gaps: a binary search by primary key."""
         return bisect_right(range(1, self.head() + 1), microseconds, key=self.occurred_at)
@@ -89,6 +102,27 @@ class Reader:
         return int(
             self._value("SELECT occurred_at FROM records WHERE sequence_number = ?", (sequence_number,))
         )
+
+    def durable_stream(self, holders: Holders, durable_stream: str) -> StoredStream | None:
+        return read_stream(self._connection, holders, durable_stream)
+
+    def durable_streams(
+        self, holders: Holders, after: str, name_prefix: str, limit: int
+    ) -> list[StoredStream]:
+        return list_streams(self._connection, holders, after, name_prefix, limit)
+
+    def ages(self, sequence_numbers: list[int]) -> Ages:
+        rows = self._connection.execute(
+            """
+            SELECT r.sequence_number, r.occurred_at
+            FROM json_each(?1) AS wanted CROSS JOIN records AS r ON r.sequence_number = wanted.value
+            """,
+            (orjson.dumps(sequence_numbers).decode(),),
+        )
+        times: dict[int, int] = dict(rows.fetchall())  # type: ignore[arg-type]
+        head = self.head()
+        now = max(time.time_ns() // 1000, self.occurred_at(head) if head else 0)
+        return Ages(now, head, [times.get(number) for number in sequence_numbers])
 
     @contextmanager
     def _candidates(self, query: CompiledQuery, window: Window) -> Iterator[Iterator[Candidate]]:

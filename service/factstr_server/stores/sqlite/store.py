@@ -17,6 +17,9 @@ from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import Reason, Refusal, store_unavailable
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.protocol import (
+    Advance,
+    BatchPage,
+    BatchWindow,
     ContextRead,
     Outcome,
     Page,
@@ -33,7 +36,16 @@ from factstr_server.stores.sqlite.database import (
     translated_errors,
 )
 from factstr_server.stores.sqlite.reading import Reader
+from factstr_server.stores.sqlite.streams import Holders, StreamWriter
 from factstr_server.stores.sqlite.writing import Writer
+from factstr_server.stores.stream_protocol import (
+    AcquireOutcome,
+    Acquisition,
+    Ages,
+    DeleteOutcome,
+    ResetOutcome,
+    StoredStream,
+)
 
 READER_THREADS: Final = 3
 
@@ -41,15 +53,17 @@ T = TypeVar("T")
 
 
 class SqliteStore:
-    """A `LogStore` in one file."""
+    """A `Store` in one file."""
 
     info: StoreInfo
+    acknowledgement_key: bytes
 
     def __init__(self, database: Path, options: StoreOptions) -> None:
         self._database = database
         self._options = options
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
+        self._holders = Holders()
         self._writing = ThreadPoolExecutor(1, "factstr-sqlite-writer")
         self._reading = ThreadPoolExecutor(READER_THREADS, "factstr-sqlite-reader")
         self._own = threading.local()
@@ -65,7 +79,7 @@ class SqliteStore:
             await self._run(self._writing, self._close)
             self._writing.shutdown()
 
-    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         return await self._run(self._writing, self._commit, group)
 
     async def head(self) -> int:
@@ -81,8 +95,39 @@ class SqliteStore:
     async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
         return await self._read(Reader.read_facts, query, window)
 
+    async def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
+        return await self._read(Reader.read_batches, query, window)
+
     async def sequence_number_at(self, microseconds: int) -> int:
         return await self._read(Reader.sequence_number_at, microseconds)
+
+    async def ages(self, sequence_numbers: list[int]) -> Ages:
+        return await self._read(Reader.ages, sequence_numbers)
+
+    async def get(self, durable_stream: str) -> StoredStream | None:
+        return await self._read(Reader.durable_stream, self._holders, durable_stream)
+
+    async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
+        return await self._read(Reader.durable_streams, self._holders, after, name_prefix, limit)
+
+    async def acquire(self, acquisition: Acquisition) -> AcquireOutcome:
+        return await self._change(
+            lambda writer, streams: streams.acquire(acquisition, writer.head_now, writer.now())
+        )
+
+    async def release(self, durable_stream: str, lease_epoch: int) -> None:
+        await self._change(lambda _, streams: streams.release(durable_stream, lease_epoch))
+
+    async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> ResetOutcome:
+        return await self._change(
+            lambda writer, streams: streams.reset(durable_stream, cursor, writer.head_now, force)
+        )
+
+    async def delete(self, durable_stream: str, *, force: bool) -> DeleteOutcome:
+        return await self._change(lambda _, streams: streams.delete(durable_stream, force))
+
+    async def _change(self, change: Callable[[Writer, StreamWriter], T]) -> T:
+        return await self._run(self._writing, self._change_here, change)
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         return await self._run(self._reading, self._read_here, read, *arguments)
@@ -106,6 +151,7 @@ class SqliteStore:
             self._lock = None
             raise
         self.info = self._writer.info
+        self.acknowledgement_key = self._writer.acknowledgement_key
 
     def _open_writer(self) -> Writer:
         connection = open_writer(self._database)
@@ -127,7 +173,7 @@ class SqliteStore:
             self._lock.release()
             self._lock = None
 
-    def _commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+    def _commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         try:
             with translated_errors(committing=True):
                 return self._ready_writer().commit(group)
@@ -137,6 +183,11 @@ class SqliteStore:
                 self._writer.connection.close(force=True)
                 self._writer = None
             raise
+
+    def _change_here(self, change: Callable[[Writer, StreamWriter], T]) -> T:
+        with translated_errors(committing=False):
+            writer = self._ready_writer()
+            return change(writer, StreamWriter(writer.connection, self._holders))
 
     def _ready_writer(self) -> Writer:
         if self._writer is None:

@@ -10,9 +10,10 @@ import orjson
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.record import occurred_at_field, record_prefix
-from factstr_server.stores.deciding import GroupDecision
-from factstr_server.stores.protocol import Committed, Outcome, StoreInfo
+from factstr_server.stores.deciding import GroupDecision, moved_streams
+from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo
 from factstr_server.stores.sqlite.reading import Reader
+from factstr_server.stores.sqlite.streams import cursor_states
 
 
 class Writer:
@@ -22,7 +23,10 @@ class Writer:
         self.connection = connection
         self._reader = Reader(connection)
         self._retention = idempotency_retention
-        self.info = StoreInfo("sqlite", *connection.execute("SELECT store_id, history_id FROM store").get)
+        store_id, history_id, self.acknowledgement_key = connection.execute(
+            "SELECT store_id, history_id, acknowledgement_key FROM store"
+        ).get
+        self.info = StoreInfo("sqlite", store_id, history_id)
         self.head_now = self._reader.head()
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
 
@@ -32,23 +36,33 @@ class Writer:
     def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
         return self._reader.matches(query, sequence_number)
 
-    def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+    def now(self) -> int:
+        """The store's clock: never earlier than the last commit."""
+        return max(time.time_ns() // 1000, self._last_occurred_at)
+
+    def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         """Everything is decided against the committed log and the group's own appends before anything is written:
         FTS5 must not be read after it was written to in the same transaction.
         """
-        now = max(time.time_ns() // 1000, self._last_occurred_at)
-        decision = GroupDecision(self, self._keys(group, self._keys_expire_before(now)), now)
+        now = self.now()
+        keys = self._keys(group, self._keys_expire_before(now))
+        names = moved_streams(group)
+        cursors = cursor_states(self.connection, names) if names else {}
+        decision = GroupDecision(self, keys, cursors, now)
         outcomes = decision.decide_all(group)
-        if decision.batches:
+        if decision.batches or decision.moved_cursors:
             self._write(decision)
+        if decision.batches:
             self.head_now = decision.accepted.head
             self._last_occurred_at = now
         return outcomes
 
     def _keys(
-        self, group: Sequence[PreparedAppend], expire_before: int
+        self, group: Sequence[PreparedAppend | Advance], expire_before: int
     ) -> dict[str, tuple[bytes, Committed]]:
-        keys = [append.idempotency.key for append in group if append.idempotency]
+        keys = [
+            item.idempotency.key for item in group if isinstance(item, PreparedAppend) and item.idempotency
+        ]
         if not keys:
             return {}
         rows = self.connection.execute(
@@ -80,7 +94,7 @@ class Writer:
             tokens.append(terms)
             offset += size
         self.connection.execute(
-            "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self.head_now,
                 decision.occurred_at,
@@ -95,6 +109,7 @@ class Writer:
                     ]
                 ),
                 self._keys_expire_before(decision.occurred_at),
+                _json([(name, *moved) for name, moved in decision.moved_cursors.items()]),
             ),
         )
 
