@@ -27,7 +27,7 @@ from factstr_server.rpc.event_store_service import EventStoreServicer
 from factstr_server.rpc.server_service import ServerServicer
 from factstr_server.settings import Settings
 from factstr_server.stores.opening import store_by_url
-from factstr_server.stores.protocol import LogStore, StoreError, StoreOptions
+from factstr_server.stores.protocol import Store, StoreError, StoreOptions
 
 SERVICES: Final = tuple(
     service.full_name
@@ -61,12 +61,12 @@ class StartupError(Exception):
 class Server:
     """A server on one store. Runs in one event loop."""
 
-    def __init__(self, settings: Settings, store: LogStore | None = None) -> None:
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
         """Takes the store of the settings' URL, or one that the caller has made (tests wrap stores)."""
         self._settings = settings
         options = StoreOptions(settings.idempotency_retention)
         try:
-            self.log = EventLog(store or store_by_url(settings.store, options))
+            self.log = EventLog(store or store_by_url(settings.store, options), settings.heartbeat_interval)
         except StoreError as error:
             raise StartupError(str(error)) from None
         self._edge = Edge()
@@ -95,7 +95,7 @@ class Server:
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain.total_seconds()):
-                await self._edge.drain()
+                await self._edge.drain(self.log.end_streams)
         if self._grpc:
             await self._grpc.stop(_LAST_ANSWERS_SECONDS)
         await self.log.close()
@@ -106,8 +106,8 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers(
             (
-                EventStoreServicer(self.log).handlers(self._edge),
-                DurableStreamServicer().handlers(self._edge),
+                EventStoreServicer(self.log, self._settings).handlers(self._edge),
+                DurableStreamServicer(self.log).handlers(self._edge),
                 ServerServicer(self.log, self._settings).handlers(self._edge),
             )
         )
@@ -124,7 +124,7 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, store: LogStore | None = None) -> AsyncIterator[Server]:
+async def running(settings: Settings, store: Store | None = None) -> AsyncIterator[Server]:
     """A server for the length of a block."""
     server = Server(settings, store)
     await server.start()

@@ -14,7 +14,7 @@ LAYERS = {
     "server": ("settings", "rpc", "log", "stores", "contract"),
     "settings": ("contract",),
     "rpc": ("settings", "log", "contract"),
-    "log": ("stores.protocol", "contract"),
+    "log": ("stores.protocol", "stores.stream_protocol", "contract"),
     "stores": ("contract",),
     "contract": (),
 }

@@ -8,13 +8,14 @@ import pytest
 import factstr
 from tests.client.command import Command
 from tests.client.fake_server import FakeServer, serve
+from tests.client.fake_streams import StreamingServer
 
 IMPATIENT = factstr.Retries(first_delay=0)
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeServer]:
-    fake = FakeServer()
+def fake() -> Iterator[StreamingServer]:
+    fake = StreamingServer()
     server = serve(fake)
     yield fake
     server.stop(None).wait()

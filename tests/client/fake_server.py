@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Condition
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -92,6 +92,8 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
 
     def __init__(self) -> None:
         self.records: list[event_pb2.EventRecord] = []
+        self.commits: list[tuple[int, int]] = []
+        self.changed = Condition()
         self.limits = server_service_pb2.Limits(max_events_per_append=10_000, max_append_bytes=3 * 2**20)
         self.requests: list[Message] = []
         self.metadata: list[dict[str, str | bytes]] = []
@@ -105,7 +107,10 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         self.break_with = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
         self.target = ""
         self._keys: dict[str, tuple[bytes, event_store_service_pb2.AppendResponse]] = {}
-        self._lock = Lock()
+
+    def offer(self, server: grpc.Server) -> None:
+        add_EventStoreServiceServicer_to_server(self, server)
+        add_ServerServiceServicer_to_server(self, server)
 
     def seen(self, kind: type[_RequestT]) -> list[_RequestT]:
         return [request for request in self.requests if isinstance(request, kind)]
@@ -185,19 +190,19 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
     def AppendStream(self, request_iterator: Any, context: Any) -> NoReturn:
         raise NotImplementedError
 
-    def StreamAll(self, request: Any, context: Any) -> NoReturn:
+    def StreamAll(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    def StreamTo(self, request: Any, context: Any) -> NoReturn:
+    def StreamTo(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    def StreamAllDurable(self, request: Any, context: Any) -> NoReturn:
+    def StreamAllDurable(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    def StreamToDurable(self, request: Any, context: Any) -> NoReturn:
+    def StreamToDurable(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    def AcknowledgeDurable(self, request: Any, context: Any) -> NoReturn:
+    def AcknowledgeDurable(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
     def _begin(self, request: Message, context: grpc.ServicerContext) -> None:
@@ -239,7 +244,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
             )
 
     def _commit(self, events: Sequence[event_pb2.NewEvent]) -> event_store_service_pb2.AppendResponse:
-        with self._lock:
+        with self.changed:
             first = len(self.records) + 1
             occurred_at = Timestamp(seconds=1_700_000_000 + first, nanos=654_321_000)
             for number, event in enumerate(events, first):
@@ -252,6 +257,8 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
                         payload=event.payload,
                     )
                 )
+            self.commits.append((first, len(self.records)))
+            self.changed.notify_all()
             return event_store_service_pb2.AppendResponse(
                 first_sequence_number=first,
                 last_sequence_number=first + len(events) - 1,
@@ -288,9 +295,8 @@ def serve(
 ) -> grpc.Server:
     """Start serving on a free port of the loopback address, or a socket, and say in `fake.target` where."""
     # Without SO_REUSEPORT, so that no other test's server can share the port.
-    server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
-    add_EventStoreServiceServicer_to_server(fake, server)
-    add_ServerServiceServicer_to_server(fake, server)
+    server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
+    fake.offer(server)
     address = "127.0.0.1:0" if path is None else f"unix:{path}"
     credentials = credentials or grpc.insecure_server_credentials()
     port = server.add_secure_port(address, credentials)

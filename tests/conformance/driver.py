@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import pytest
 
 from factstr_server.stores.opening import store_by_url
-from factstr_server.stores.protocol import LogStore, StoreOptions
+from factstr_server.stores.protocol import Store, StoreOptions
 
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
@@ -142,7 +142,7 @@ class Options(NamedTuple):
     """How a store is opened, beyond its URL."""
 
     idempotency_retention: timedelta | None = None
-    wrap: Callable[[LogStore], LogStore] | None = None
+    wrap: Callable[[Store], Store] | None = None
     """Puts something around the store (faults, counters) each time it is opened."""
 
 
@@ -153,7 +153,7 @@ class Driver(ABC):
         self.url = url
         self.options = options
 
-    def opened(self) -> LogStore:
+    def opened(self) -> Store:
         """The store as the options say, not yet open."""
         store = store_by_url(self.url, StoreOptions(self.options.idempotency_retention))
         return self.options.wrap(store) if self.options.wrap else store

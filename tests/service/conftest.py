@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from factstr_server.stores.protocol import LogStore
+from factstr_server.stores.protocol import Store
 from tests.conformance.driver import Options
 from tests.conformance.matrix import WIRE_WAYS, Way
 from tests.conformance.wire import Wire
@@ -32,11 +32,11 @@ async def served_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
 
 
 @asynccontextmanager
-async def serving(wrap: Callable[[LogStore], W]) -> AsyncIterator[tuple[Wire, W]]:
+async def serving(wrap: Callable[[Store], W]) -> AsyncIterator[tuple[Wire, W]]:
     """A server on a wrapped memory store, and the wrapper."""
     made: list[W] = []
 
-    def wrapped(store: LogStore) -> LogStore:
+    def wrapped(store: Store) -> Store:
         made.append(wrap(store))
         return made[-1]
 

@@ -5,13 +5,31 @@ from collections.abc import Sequence
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.stores.protocol import ContextRead, LogStore, Outcome, Page, StoreInfo, Window
+from factstr_server.stores.protocol import (
+    Advance,
+    BatchPage,
+    BatchWindow,
+    ContextRead,
+    Outcome,
+    Page,
+    Store,
+    StoreInfo,
+    Window,
+)
+from factstr_server.stores.stream_protocol import (
+    AcquireOutcome,
+    Acquisition,
+    Ages,
+    DeleteOutcome,
+    ResetOutcome,
+    StoredStream,
+)
 
 
 class WrappingStore:
-    """A `LogStore` that passes every call on to another one."""
+    """A `Store` that passes every call on to another one."""
 
-    def __init__(self, inner: LogStore) -> None:
+    def __init__(self, inner: Store) -> None:
         self.inner = inner
 
     @property
@@ -24,7 +42,7 @@ class WrappingStore:
     async def close(self) -> None:
         await self.inner.close()
 
-    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         return await self.inner.commit(group)
 
     async def head(self) -> int:
@@ -36,8 +54,36 @@ class WrappingStore:
     async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
         return await self.inner.read_facts(query, window)
 
+    async def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
+        return await self.inner.read_batches(query, window)
+
     async def sequence_number_at(self, microseconds: int) -> int:
         return await self.inner.sequence_number_at(microseconds)
+
+    @property
+    def acknowledgement_key(self) -> bytes:
+        return self.inner.acknowledgement_key
+
+    async def acquire(self, acquisition: Acquisition) -> AcquireOutcome:
+        return await self.inner.acquire(acquisition)
+
+    async def release(self, durable_stream: str, lease_epoch: int) -> None:
+        await self.inner.release(durable_stream, lease_epoch)
+
+    async def get(self, durable_stream: str) -> StoredStream | None:
+        return await self.inner.get(durable_stream)
+
+    async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
+        return await self.inner.list_from(after, name_prefix, limit)
+
+    async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> ResetOutcome:
+        return await self.inner.reset(durable_stream, cursor, force=force)
+
+    async def delete(self, durable_stream: str, *, force: bool) -> DeleteOutcome:
+        return await self.inner.delete(durable_stream, force=force)
+
+    async def ages(self, sequence_numbers: list[int]) -> Ages:
+        return await self.inner.ages(sequence_numbers)
 
 
 class FailingStore(WrappingStore):
@@ -48,7 +94,7 @@ class FailingStore(WrappingStore):
     largest_group: int | None = None
     """Groups of more appends than this fail with `failure`; None = every group."""
 
-    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         if self.failure and len(group) > (self.largest_group or 0):
             raise self.failure
         return await super().commit(group)
@@ -67,7 +113,7 @@ class FailingStore(WrappingStore):
 class StallingStore(WrappingStore):
     """Commits wait at a gate, before they reach the inner store, while it is closed."""
 
-    def __init__(self, inner: LogStore) -> None:
+    def __init__(self, inner: Store) -> None:
         super().__init__(inner)
         self.gate = asyncio.Event()
         self.gate.set()
@@ -76,7 +122,7 @@ class StallingStore(WrappingStore):
         self.groups: list[int] = []
         """How many appends each group had."""
 
-    async def commit(self, group: Sequence[PreparedAppend]) -> list[Outcome]:
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         self.groups.append(len(group))
         if not self.gate.is_set():
             self.waiting.set()

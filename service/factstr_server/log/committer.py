@@ -1,6 +1,7 @@
-"""The one committer: many appends, one durable commit.
+"""The one committer: many appends and moved cursors, one durable commit.
 
 States of an append: queued -> in the group under way -> answered. Handlers queue and await; one task takes groups.
+What is said of appends here holds for moved cursors too.
 
 Invariants:
 - Appends are committed in the order in which they were queued, whole, and never by two groups at once.
@@ -9,16 +10,34 @@ Invariants:
 - The queue holds at most `MAX_QUEUED_BYTES`; beyond it callers get SERVER_BUSY, with nothing committed.
 - No append fails because of another one of its group: a group that is too large for the store's room is tried append
   by append.
+- Streams hear of a group's batches in commit order, after they are durable, and before their appends are answered.
+- What a store may have committed without saying so is looked for until the store answers.
 """
 
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import Reason, Refusal, server_busy, server_draining
-from factstr_server.stores.protocol import LogStore, Outcome
+from factstr_server.log.dispatcher import Dispatcher
+from factstr_server.log.tail import TailBatch
+from factstr_server.stores.protocol import (
+    Advance,
+    Advanced,
+    AdvanceOutcome,
+    AppendOutcome,
+    Committed,
+    Conflict,
+    KeyReused,
+    LeaseOver,
+    LogStore,
+    Outcome,
+    Repeated,
+)
+from factstr_server.stores.stream_protocol import PositionAhead, StreamNotFound
 
 MAX_GROUP_APPENDS: Final = 4_096
 MAX_GROUP_BYTES: Final = 8 * 1024 * 1024
@@ -34,26 +53,33 @@ _ENOUGH_BYTES: Final = 64 * 1024
 _log = logging.getLogger(__name__)
 
 
+_LOOK_AGAIN_SECONDS: Final = 1.0
+"""Between two looks at a store's head after a commit whose outcome it could not tell."""
+
+
 class _Queued(NamedTuple):
-    append: PreparedAppend
+    item: PreparedAppend | Advance
+    size: int
     answer: asyncio.Future[Outcome]
 
 
 class Committer:
     """Runs in one event loop; `submit` may be called by any number of its tasks."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: LogStore, dispatcher: Dispatcher) -> None:
         self._store = store
+        self._dispatcher = dispatcher
         self._queue: deque[_Queued] = deque()
         self._queued_bytes = 0
         self._draining = False
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._in_doubt = False
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="committer")
 
-    async def submit(self, append: PreparedAppend) -> Outcome:
+    async def submit(self, append: PreparedAppend) -> AppendOutcome:
         """Queues an append and waits for its outcome. Raises Refusal."""
         if self._draining:
             raise server_draining()
@@ -64,11 +90,24 @@ class Committer:
                 limit=MAX_QUEUED_BYTES,
                 actual=self._queued_bytes + cost,
             )
+        outcome = await self._queued(append, append.size)
+        assert isinstance(outcome, Committed | Repeated | Conflict | KeyReused)
+        return outcome
+
+    async def advance(self, advance: Advance) -> AdvanceOutcome:
+        """Queues the move of a cursor and waits for its outcome. Raises Refusal."""
+        if self._draining:
+            raise server_draining()
+        outcome = await self._queued(advance, 0)
+        assert isinstance(outcome, Advanced | LeaseOver | StreamNotFound | PositionAhead)
+        return outcome
+
+    def _queued(self, item: PreparedAppend | Advance, size: int) -> asyncio.Future[Outcome]:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(append, answer))
-        self._queued_bytes += cost
+        self._queue.append(_Queued(item, size, answer))
+        self._queued_bytes += size + _QUEUED_OVERHEAD_BYTES
         self._work.set()
-        return await answer
+        return answer
 
     async def drain(self) -> None:
         """Refuses new appends, commits those that are queued, and ends. Idempotent."""
@@ -79,7 +118,7 @@ class Committer:
 
     async def _run(self) -> None:
         while True:
-            await self._work.wait()
+            await self._next_work()
             await self._let_others_queue()
             group = self._take_group()
             if group:
@@ -88,6 +127,20 @@ class Committer:
                 return
             else:
                 self._work.clear()
+
+    async def _next_work(self) -> None:
+        """Waits until something is queued. In doubt it asks the store again and again where its log ends."""
+        while self._in_doubt and not self._draining:
+            with suppress(Refusal):
+                self._dispatcher.move_to(await self._store.head())
+                self._in_doubt = False
+            if not self._in_doubt:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
+                    await self._work.wait()
+                    return
+        await self._work.wait()
 
     async def _let_others_queue(self) -> None:
         """Lets the event loop hand in what has already arrived. No timer: it ends once the loop brings nothing more.
@@ -106,19 +159,20 @@ class Committer:
         group: list[_Queued] = []
         size = 0
         while self._queue and len(group) < MAX_GROUP_APPENDS:
-            if group and size + self._queue[0].append.size > MAX_GROUP_BYTES:
+            if group and size + self._queue[0].size > MAX_GROUP_BYTES:
                 break
             queued = self._queue.popleft()
-            self._queued_bytes -= queued.append.size + _QUEUED_OVERHEAD_BYTES
+            self._queued_bytes -= queued.size + _QUEUED_OVERHEAD_BYTES
             if not queued.answer.cancelled():
                 group.append(queued)
-                size += queued.append.size
+                size += queued.size
         return group
 
     async def _commit(self, group: list[_Queued]) -> None:
         try:
-            outcomes = await self._store.commit([queued.append for queued in group])
+            outcomes = await self._store.commit([queued.item for queued in group])
         except Refusal as refusal:
+            self._in_doubt |= refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN
             if refusal.reason is Reason.STORE_FULL and len(group) > 1:
                 for queued in group:
                     await self._commit([queued])
@@ -128,6 +182,13 @@ class Committer:
             _log.exception("a commit of %d appends failed unexpectedly", len(group))
             _fail(group, error)
         else:
+            self._dispatcher.committed(
+                [
+                    TailBatch(outcome, queued.item)
+                    for queued, outcome in zip(group, outcomes, strict=True)
+                    if isinstance(outcome, Committed) and isinstance(queued.item, PreparedAppend)
+                ]
+            )
             for queued, outcome in zip(group, outcomes, strict=True):
                 if not queued.answer.done():
                     queued.answer.set_result(outcome)

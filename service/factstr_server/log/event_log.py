@@ -1,22 +1,33 @@
-"""The log as the edge uses it: append, append_if, query, positions."""
+"""The log as the edge uses it: append, append_if, query, positions, and its streams."""
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from datetime import timedelta
+from typing import Final, NamedTuple
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.errors import ConditionalAppendConflict, idempotency_key_reused
+from factstr_server.contract.errors import (
+    ConditionalAppendConflict,
+    idempotency_key_reused,
+    stream_draining,
+)
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.log.committer import Committer
+from factstr_server.log.dispatcher import Dispatcher
+from factstr_server.log.durable_streams import DurableStreams
+from factstr_server.log.live_streams import LiveStreams
+from factstr_server.log.stream_positions import StreamPositions
 from factstr_server.stores.protocol import (
     Committed,
     Conflict,
     KeyReused,
-    LogStore,
     Repeated,
+    Store,
     StoreInfo,
     Window,
 )
+
+DEFAULT_HEARTBEAT_INTERVAL: Final = timedelta(seconds=10)
 
 
 class AppendResult(NamedTuple):
@@ -41,22 +52,35 @@ class QueryPart(NamedTuple):
 
 
 class EventLog:
-    """One store and its committer. Every method may be called by any number of tasks of one event loop."""
+    """One store, its committer and its streams. Every method may be called by any number of tasks of one event loop."""
 
-    def __init__(self, store: LogStore) -> None:
+    def __init__(self, store: Store, heartbeat_interval: timedelta = DEFAULT_HEARTBEAT_INTERVAL) -> None:
         self._store = store
-        self._committer = Committer(store)
+        self._dispatcher = Dispatcher()
+        self._committer = Committer(store, self._dispatcher)
+        self.live = LiveStreams(store, self._dispatcher, heartbeat_interval.total_seconds())
+        self.durable = DurableStreams(store, self._committer, self.live)
+        self.positions = StreamPositions(store, self.durable, self._dispatcher)
 
     async def open(self) -> None:
         """Opens the store and starts committing. Raises StoreError."""
         await self._store.open()
+        self._dispatcher.begin_at(await self._store.head())
         self._committer.start()
+        self.durable.start()
+
+    def end_streams(self) -> None:
+        """Ends every stream, and everybody who waits, because the server stops."""
+        self.live.end_all(stream_draining)
+        self.durable.end_waiting(stream_draining)
+        self.positions.end_waiting(stream_draining)
 
     async def drain(self) -> None:
         """Refuses new appends and finishes those under way."""
         await self._committer.drain()
 
     async def close(self) -> None:
+        await self.durable.close()
         await self.drain()
         await self._store.close()
 

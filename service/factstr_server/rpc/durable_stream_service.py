@@ -1,13 +1,100 @@
-"""DurableStreamService: nothing of it is offered yet."""
+"""DurableStreamService: seeing, moving, deleting and awaiting durable streams."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import grpc
 
 from factstr.v1 import durable_stream_service_pb2 as pb
-from factstr_server.rpc.edge import Edge
+from factstr_server.contract.limits import (
+    DEFAULT_DURABLE_STREAM_PAGE_SIZE,
+    MAX_DURABLE_STREAM_PAGE_SIZE,
+)
+from factstr_server.contract.validation import invalid_argument
+from factstr_server.log.event_log import EventLog
+from factstr_server.rpc.edge import Call, Edge
+from factstr_server.rpc.stream_messages import durable_stream
+from factstr_server.rpc.translation import check_durable_stream, seconds_of
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["DurableStreamService"]
 
 
 class DurableStreamServicer:
-    """Every call answers NOT_IMPLEMENTED."""
+    """Answers from one log."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._positions = log.positions
 
     def handlers(self, edge: Edge) -> grpc.GenericRpcHandler:
-        return edge.handlers(pb.DESCRIPTOR.services_by_name["DurableStreamService"], unary={}, streaming={})
+        return edge.handlers(
+            _SERVICE,
+            unary={
+                "ListDurableStreams": self.list_durable_streams,
+                "GetDurableStream": self.get_durable_stream,
+                "ResetDurableStream": self.reset_durable_stream,
+                "DeleteDurableStream": self.delete_durable_stream,
+                "AwaitDurableStream": self.await_durable_stream,
+            },
+            while_draining=_SERVICE.methods_by_name,
+        )
+
+    async def list_durable_streams(
+        self, request: pb.ListDurableStreamsRequest, _call: Call
+    ) -> pb.ListDurableStreamsResponse:
+        if request.page_size > MAX_DURABLE_STREAM_PAGE_SIZE:
+            raise invalid_argument(
+                "page_size",
+                f"is {request.page_size}; at most {MAX_DURABLE_STREAM_PAGE_SIZE}, 0 for the default",
+            )
+        states, more = await self._positions.list_from(
+            _name_of(request.page_token),
+            request.name_prefix,
+            request.page_size or DEFAULT_DURABLE_STREAM_PAGE_SIZE,
+        )
+        return pb.ListDurableStreamsResponse(
+            durable_streams=map(durable_stream, states),
+            next_page_token=_page_token(states[-1].durable_stream) if more else "",
+        )
+
+    async def get_durable_stream(
+        self, request: pb.GetDurableStreamRequest, _call: Call
+    ) -> pb.GetDurableStreamResponse:
+        check_durable_stream(request.durable_stream)
+        state = await self._positions.get(request.durable_stream)
+        return pb.GetDurableStreamResponse(durable_stream=durable_stream(state))
+
+    async def reset_durable_stream(
+        self, request: pb.ResetDurableStreamRequest, _call: Call
+    ) -> pb.ResetDurableStreamResponse:
+        check_durable_stream(request.durable_stream)
+        state = await self._positions.reset(request.durable_stream, request.cursor, force=request.force)
+        return pb.ResetDurableStreamResponse(durable_stream=durable_stream(state))
+
+    async def delete_durable_stream(
+        self, request: pb.DeleteDurableStreamRequest, _call: Call
+    ) -> pb.DeleteDurableStreamResponse:
+        check_durable_stream(request.durable_stream)
+        await self._positions.delete(request.durable_stream, force=request.force)
+        return pb.DeleteDurableStreamResponse()
+
+    async def await_durable_stream(
+        self, request: pb.AwaitDurableStreamRequest, _call: Call
+    ) -> pb.AwaitDurableStreamResponse:
+        check_durable_stream(request.durable_stream)
+        timeout = seconds_of(request.timeout, "timeout") if request.HasField("timeout") else None
+        cursor, reached = await self._positions.await_cursor(
+            request.durable_stream, request.sequence_number, timeout
+        )
+        return pb.AwaitDurableStreamResponse(cursor=cursor, reached=reached)
+
+
+def _page_token(name: str) -> str:
+    return urlsafe_b64encode(name.encode()).decode()
+
+
+def _name_of(page_token: str) -> str:
+    try:
+        return urlsafe_b64decode(page_token.encode("ascii")).decode()
+    except ValueError:
+        raise invalid_argument(
+            "page_token", "is no token of this server; send the next_page_token of the page before, or none"
+        ) from None

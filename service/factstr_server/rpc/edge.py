@@ -6,9 +6,9 @@ are handed through as they are stored.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
 import grpc
@@ -33,9 +33,24 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
-Unary: TypeAlias = Callable[[Any, int], Awaitable[Message]]
-"""Answers a request message; the number is the size of the request in bytes."""
-Streaming: TypeAlias = Callable[[Any, int], AsyncGenerator[bytes, None]]
+
+
+class Call(NamedTuple):
+    """What a handler may want to know of a call beside its request."""
+
+    size: int
+    """Of the request, in bytes."""
+    context: Context
+
+    @property
+    def peer(self) -> str:
+        """Where the caller is, for people."""
+        return str(self.context.peer())
+
+
+Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message]]
+"""Answers a request message."""
+Streaming: TypeAlias = Callable[[Any, Call], AsyncGenerator[bytes, None]]
 """Answers a request message with encoded response messages."""
 
 
@@ -44,25 +59,27 @@ class Edge:
 
     def __init__(self) -> None:
         self.draining = False
+        self._while_draining: set[str] = set()
         self._under_way = 0
         self._large_bytes = 0
         self._idle = asyncio.Event()
 
-    async def drain(self) -> None:
-        """Turns new calls away with SERVER_DRAINING, and waits for those under way."""
+    async def drain(self, end_streams: Callable[[], None]) -> None:
+        """Turns new calls away with SERVER_DRAINING, ends those that would never end, and waits for all others."""
         self.draining = True
+        end_streams()
         if self._under_way:
             await self._idle.wait()
 
     @contextmanager
-    def _call(self, context: Context, size: int) -> Iterator[None]:
+    def _call(self, context: Context, size: int, method: MethodDescriptor) -> Iterator[Call]:
         """The length of a call; refuses it before its request is looked at."""
         self._under_way += 1
         large = size if size > OFF_LOOP_BYTES else 0
         self._large_bytes += large
         try:
-            self._admit(context)
-            yield
+            self._admit(context, method)
+            yield Call(size, context)
         finally:
             self._large_bytes -= large
             self._under_way -= 1
@@ -70,9 +87,17 @@ class Edge:
                 self._idle.set()
 
     def handlers(
-        self, service: ServiceDescriptor, unary: Mapping[str, Unary], streaming: Mapping[str, Streaming]
+        self,
+        service: ServiceDescriptor,
+        unary: Mapping[str, Unary],
+        streaming: Mapping[str, Streaming] | None = None,
+        while_draining: Iterable[str] = (),
     ) -> grpc.GenericRpcHandler:
-        """Handlers for every RPC of the service; those without an implementation answer NOT_IMPLEMENTED."""
+        """Handlers for every RPC of the service; those without an implementation answer NOT_IMPLEMENTED. Those named in
+        `while_draining` are served until the ports close.
+        """
+        streaming = streaming or {}
+        self._while_draining.update(f"{service.full_name}.{name}" for name in while_draining)
         methods: dict[str, Handler] = {}
         for method in service.methods:
             if method.name in unary:
@@ -92,8 +117,8 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._call(context, len(raw)):
-                    response = await handle(await self._parse(kind, raw), len(raw))
+                with self._call(context, len(raw), method) as details:
+                    response = await handle(await self._parse(kind, raw), details)
                     return response.SerializeToString()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
@@ -107,8 +132,8 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                with self._call(context, len(raw)):
-                    responses = handle(await self._parse(kind, raw), len(raw))
+                with self._call(context, len(raw), method) as details:
+                    responses = handle(await self._parse(kind, raw), details)
                     async with aclosing(responses):
                         async for response in responses:
                             await _write(context, response)
@@ -117,8 +142,8 @@ class Edge:
 
         return call
 
-    def _admit(self, context: Context) -> None:
-        if self.draining:
+    def _admit(self, context: Context, method: MethodDescriptor) -> None:
+        if self.draining and method.full_name not in self._while_draining:
             raise server_draining()
         if self._large_bytes > MAX_LARGE_REQUEST_BYTES:
             raise server_busy(

@@ -11,12 +11,23 @@ from factstr_server.contract import limits
 from factstr_server.contract.validation import invalid_argument
 from factstr_server.log import committer
 from factstr_server.log.event_log import EventLog
-from factstr_server.rpc.edge import MAX_LARGE_REQUEST_BYTES, Edge
+from factstr_server.rpc.edge import MAX_LARGE_REQUEST_BYTES, Call, Edge
 from factstr_server.rpc.translation import duration, microseconds_of, timestamp
 from factstr_server.settings import Settings
 
-CAPABILITIES: Final[tuple[str, ...]] = ()
-"""The optional RPCs that this server implements: none yet."""
+CAPABILITIES: Final = (
+    "StreamAll",
+    "StreamTo",
+    "StreamAllDurable",
+    "StreamToDurable",
+    "AcknowledgeDurable",
+    "ListDurableStreams",
+    "GetDurableStream",
+    "ResetDurableStream",
+    "DeleteDurableStream",
+    "AwaitDurableStream",
+)
+"""The RPCs that this server implements and that some server of this contract may not."""
 
 
 class ServerServicer:
@@ -34,11 +45,10 @@ class ServerServicer:
                 "GetServerInfo": self.get_server_info,
                 "GetSequenceNumberAt": self.get_sequence_number_at,
             },
-            streaming={},
         )
 
     async def get_server_info(
-        self, _request: pb.GetServerInfoRequest, _size: int
+        self, _request: pb.GetServerInfoRequest, _call: Call
     ) -> pb.GetServerInfoResponse:
         info = self._log.info
         return pb.GetServerInfoResponse(
@@ -53,7 +63,7 @@ class ServerServicer:
         )
 
     async def get_sequence_number_at(
-        self, request: pb.GetSequenceNumberAtRequest, _size: int
+        self, request: pb.GetSequenceNumberAtRequest, _call: Call
     ) -> pb.GetSequenceNumberAtResponse:
         if not request.HasField("occurred_at"):
             raise invalid_argument("occurred_at", "is not set; give the moment to look at")
@@ -83,9 +93,9 @@ def server_limits(settings: Settings) -> pb.Limits:
         max_queued_append_bytes=committer.MAX_QUEUED_BYTES,
         max_group_appends=committer.MAX_GROUP_APPENDS,
         max_group_bytes=committer.MAX_GROUP_BYTES,
-        default_unacknowledged_batches=1_024,
-        max_unacknowledged_bytes=8 * 1024 * 1024,
-        max_durable_stream_page_size=1_000,
+        default_unacknowledged_batches=limits.DEFAULT_UNACKNOWLEDGED_BATCHES,
+        max_unacknowledged_bytes=limits.MAX_UNACKNOWLEDGED_BYTES,
+        max_durable_stream_page_size=limits.MAX_DURABLE_STREAM_PAGE_SIZE,
         max_large_request_bytes=MAX_LARGE_REQUEST_BYTES,
         heartbeat_interval=duration(settings.heartbeat_interval),
     )

@@ -11,10 +11,11 @@ from factstr_server.contract.errors import Reason
 from factstr_server.contract.limits import MAX_QUERY_BYTES
 from factstr_server.contract.query import EVERYTHING, CompiledQuery, EventFilter, EventQuery, compile_query
 from factstr_server.contract.record import text_field, varint
-from factstr_server.contract.validation import Violations, invalid_argument
+from factstr_server.contract.validation import Violations, durable_stream_problem, invalid_argument
 from factstr_server.log.event_log import AppendResult, QueryPart
 
 _MICROSECONDS: Final = 1_000_000
+_MOST_SECONDS: Final = 315_576_000_000
 _FIRST_SECOND: Final = -62_135_596_800  # 0001-01-01T00:00:00Z
 _LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z
 
@@ -25,7 +26,7 @@ def compiled_query(message: event_pb2.EventQuery, violations: Violations, path: 
     if size > MAX_QUERY_BYTES:
         violations.add(Reason.INVALID_ARGUMENT, path, f"takes {size} bytes; at most {MAX_QUERY_BYTES}")
         return EVERYTHING
-    return compile_query(_event_query(message), violations, path)
+    return compile_query(event_query(message), violations, path)
 
 
 def append_response(result: AppendResult) -> event_store_service_pb2.AppendResponse:
@@ -59,6 +60,13 @@ def duration(delta: timedelta) -> Duration:
     return message
 
 
+def seconds_of(message: Duration, path: str) -> float:
+    """The length of a duration. Raises Refusal for what is no length of time."""
+    if message.seconds < 0 or not 0 <= message.nanos < 1_000_000_000 or message.seconds > _MOST_SECONDS:
+        raise invalid_argument(path, f"is no length of time; from 0 to {_MOST_SECONDS} seconds")
+    return message.seconds + message.nanos / 1_000_000_000
+
+
 def microseconds_of(message: Timestamp, path: str) -> int:
     """The last whole microsecond at or before a timestamp. Raises Refusal for what is no timestamp."""
     if not 0 <= message.nanos < 1_000_000_000 or not _FIRST_SECOND <= message.seconds <= _LAST_SECOND:
@@ -68,7 +76,31 @@ def microseconds_of(message: Timestamp, path: str) -> int:
     return message.seconds * _MICROSECONDS + message.nanos // 1000
 
 
-def _event_query(message: event_pb2.EventQuery) -> EventQuery:
+def check_durable_stream(name: str, violations: Violations | None = None) -> None:
+    """Raises Refusal for what is no name, or adds that to `violations`."""
+    problem = durable_stream_problem(name)
+    if problem and violations is None:
+        raise invalid_argument("durable_stream", problem)
+    if problem and violations is not None:
+        violations.add(Reason.INVALID_ARGUMENT, "durable_stream", problem)
+
+
+def event_query_message(query: EventQuery) -> event_pb2.EventQuery:
+    return event_pb2.EventQuery(
+        filters=[
+            event_pb2.EventFilter(
+                event_types=None if f.event_types is None else event_pb2.EventTypes(any_of=f.event_types),
+                payload_predicates=None
+                if f.payload_predicates is None
+                else event_pb2.PayloadPredicates(any_of=f.payload_predicates),
+            )
+            for f in query.filters
+        ],
+        min_sequence_number=query.min_sequence_number,
+    )
+
+
+def event_query(message: event_pb2.EventQuery) -> EventQuery:
     return EventQuery(
         tuple(
             EventFilter(

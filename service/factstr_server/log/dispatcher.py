@@ -1,0 +1,145 @@
+"""The dispatcher: where the log ends for this server's streams, and which of them a new batch wakes.
+
+A stream at the head is parked: it costs nothing until a batch may match it. Its query stands in one index of terms, and
+its position is the dispatcher's, so that one number moves all parked streams.
+
+Invariants (everything here happens in one event loop, without a pause inside a method):
+- `position` is the end of a batch that is durable, and never goes back. The tail holds the batches up to it.
+- A parked stream has nothing to deliver at or before `position`. Before a batch that may match it counts as passed, the
+  stream is woken and stands before that batch.
+- Streams check `position` and park in one step, so that no batch slips in between.
+- Batches come in order; one that is not the next one, or a head beyond `position`, means that batches are missing here:
+  then the tail begins anew and every parked stream wakes and reads them from the store.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.contract.terms import OVERFLOW
+from factstr_server.log.tail import Tail, TailBatch
+
+
+class Seat:
+    """A stream's place at the head. Used by its stream and by the dispatcher, in one event loop."""
+
+    def __init__(self, query: CompiledQuery, keys: Collection[str]) -> None:
+        self.query = query
+        self.keys = keys
+        """Under which terms the query stands: every fact that it matches holds one of them."""
+        self.position = 0
+        """Where the stream stands while it is not parked."""
+        self._waking: asyncio.Future[None] | None = None
+
+    @property
+    def parked(self) -> bool:
+        return self._waking is not None
+
+    def park(self) -> asyncio.Future[None]:
+        """What the stream then awaits."""
+        self._waking = asyncio.get_running_loop().create_future()
+        return self._waking
+
+    def wake(self, position: int) -> None:
+        """Ends the parking, with the stream at a position; does nothing to a stream that is not parked."""
+        if self._waking:
+            self.position = max(self.position, position)
+            if not self._waking.done():
+                self._waking.set_result(None)
+            self._waking = None
+
+
+class Dispatcher:
+    """One for a log."""
+
+    def __init__(self, tail: Tail | None = None) -> None:
+        self.tail = tail or Tail()
+        self.position = 0
+        self.on_moved: Callable[[], None] = lambda: None
+        """Called whenever `position` has moved."""
+        self._everything: set[Seat] = set()
+        self._by_term: dict[str, set[Seat]] = {}
+
+    def begin_at(self, position: int) -> None:
+        """Before the first stream."""
+        self.position = position
+        self.tail.begin_after(position)
+
+    def take_seat(self, query: CompiledQuery) -> Seat:
+        """Indexes a query, for as long as its stream runs."""
+        seat = Seat(query, () if query.everything else self._keys(query))
+        if query.everything:
+            self._everything.add(seat)
+        for term in seat.keys:
+            self._by_term.setdefault(term, set()).add(seat)
+        return seat
+
+    def leave_seat(self, seat: Seat) -> None:
+        self._everything.discard(seat)
+        for term in seat.keys:
+            seats = self._by_term[term]
+            seats.discard(seat)
+            if not seats:
+                del self._by_term[term]
+
+    def committed(self, batches: Sequence[TailBatch]) -> None:
+        """Takes the batches of a group, in order, and wakes the streams that may have to deliver one of them."""
+        new = [batch for batch in batches if batch.first > self.position]
+        if not new:
+            return
+        if new[0].first != self.position + 1:
+            self.move_to(new[0].first - 1)
+        woken: dict[Seat, int] = {}
+        for batch in new:
+            self.tail.append(batch)
+            for seat in self._may_match(batch):
+                woken.setdefault(seat, batch.first - 1)
+        self.position = new[-1].last
+        for seat, position in woken.items():
+            seat.wake(position)
+        self.on_moved()
+
+    def move_to(self, head: int) -> None:
+        """The store's log ends there, and what lies between has not come by here: whoever wants it reads it there."""
+        if head <= self.position:
+            return
+        parked_at, self.position = self.position, head
+        self.tail.begin_after(head)
+        for seats in (self._everything, *self._by_term.values()):
+            for seat in seats:
+                seat.wake(parked_at)
+        self.on_moved()
+
+    def _may_match(self, batch: TailBatch) -> Iterator[Seat]:
+        """The parked streams whose query the terms of one of the batch's facts allow."""
+        yield from (seat for seat in self._everything if seat.parked)
+        if not self._by_term:
+            return
+        for event in batch.events:
+            for term in self._by_term.keys() & event.terms.split():
+                for seat in self._by_term[term]:
+                    if seat.parked and seat.query.may_match(event.event_type, event.terms):
+                        yield seat
+
+    def _keys(self, query: CompiledQuery) -> set[str]:
+        """Of every alternative the terms that the fewest streams stand under, so that what many queries have in common
+        does not make them neighbours.
+        """
+        keys: set[str] = set()
+        for wanted in query.terms:
+            types = wanted.event_types
+            if wanted.predicates is None:
+                keys.update(types or ())
+                continue
+            rarest = [min(terms, key=self._streams_under) for terms in wanted.predicates]
+            if types is not None and self._most_streams(types) < self._most_streams(rarest):
+                keys.update(types)
+            else:
+                keys.update(rarest, (OVERFLOW,))
+        return keys
+
+    def _streams_under(self, term: str) -> int:
+        return len(self._by_term.get(term, ()))
+
+    def _most_streams(self, terms: Iterable[str]) -> int:
+        return max(map(self._streams_under, terms), default=0)

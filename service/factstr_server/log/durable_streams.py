@@ -1,0 +1,319 @@
+"""Durable streams of this server: who consumes them, acknowledgements, and how far their cursors have come.
+
+States of a name on one server: nobody -> acquiring -> consuming -> giving back -> nobody. Others who want the name
+wait, or are refused, until the store has the lease back.
+
+Invariants:
+- A lease that the store gave is given back, whatever becomes of the call that asked for it.
+- What this server knows of a consumer's cursor is never behind the store's, and the store's is never ahead of what was
+  acknowledged or does not match.
+- A consumer is known here before its stream begins, and then asks whether its lease still holds: so one whose lease a
+  reset or a deletion ended meanwhile is told.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from factstr_server.contract.acknowledgement import TokenMint
+from factstr_server.contract.errors import (
+    Reason,
+    Refusal,
+    cursor_ahead_of_log,
+    durable_stream_active,
+    durable_stream_lease_lost,
+    durable_stream_not_found,
+    durable_stream_query_mismatch,
+)
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.log.committer import Committer
+from factstr_server.log.durable_consumer import DurableConsumer
+from factstr_server.log.live_streams import LiveStreams
+from factstr_server.log.subscription import Step
+from factstr_server.stores.protocol import Advance, Advanced, LeaseOver
+from factstr_server.stores.stream_protocol import (
+    Acquired,
+    AcquireOutcome,
+    Acquisition,
+    DurableStreamStore,
+    LeaseHeld,
+    PositionAhead,
+    QueryMismatch,
+    StreamNotFound,
+)
+
+STORE_PASSED_SECONDS: Final = 1.0
+"""How often cursors that moved over facts that do not match are stored."""
+
+_LAST_ACKNOWLEDGEMENTS_SECONDS: Final = 1.0
+"""How long a stream that ends because the server stops waits for what it has delivered to be acknowledged."""
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """What a consumer asks for."""
+
+    durable_stream: str
+    query: CompiledQuery
+    query_text: str
+    holder: str
+    max_unacknowledged_batches: int
+    wait_for_lease: bool = False
+    start_after: int | None = 0
+    """Where a new name starts, strictly after it; None = at the head."""
+
+
+class ConsumptionStarted(NamedTuple):
+    """The lease is held: whatever is after the cursor will be delivered."""
+
+    cursor: int
+    lease_epoch: int
+
+
+class Waiting(NamedTuple):
+    """Another consumer holds the lease."""
+
+    lease_epoch: int
+    holder: str
+
+
+ConsumptionItem: TypeAlias = Waiting | ConsumptionStarted | Step
+
+
+class DurableStreams:
+    """One for a log. Every method may be called by any number of tasks of one event loop."""
+
+    def __init__(self, store: DurableStreamStore, committer: Committer, streams: LiveStreams) -> None:
+        self._store = store
+        self._committer = committer
+        self._streams = streams
+        self._consumers: dict[str, DurableConsumer] = {}
+        self._giving_back: dict[str, asyncio.Task[None]] = {}
+        self._hopeful: dict[str, dict[asyncio.Future[None], None]] = {}
+        """Those who want to hear when a lease may be free, first come first."""
+        self._waiting: Counter[str] = Counter()
+        self._closed: Callable[[], Refusal] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.on_cursor_moved: Callable[[str], None] = lambda _: None
+        """Called with the name of a stream whose cursor has moved, or that was reset or deleted."""
+
+    def start(self) -> None:
+        self._spawn(self._store_passed_cursors())
+
+    def end_waiting(self, why: Callable[[], Refusal]) -> None:
+        """Ends those who wait for a lease, for a reason."""
+        self._closed = why
+        for name in list(self._hopeful):
+            self._lease_may_be_free(name)
+
+    async def close(self) -> None:
+        """After the last call: gives back what is still held, and ends."""
+        await asyncio.gather(*self._giving_back.values(), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def consumer(self, durable_stream: str) -> DurableConsumer | None:
+        """The stream's consumer on this server."""
+        return self._consumers.get(durable_stream)
+
+    def waiting(self, durable_stream: str) -> int:
+        """How many consumers wait for the lease on this server."""
+        return self._waiting[durable_stream]
+
+    async def consume(self, wanted: Consumption) -> AsyncGenerator[ConsumptionItem, None]:
+        """What a durable stream says, from beginning to end. Raises Refusal."""
+        name = wanted.durable_stream
+        lease: Acquired | None = None
+        async with aclosing(self._leases(wanted)) as leases:
+            async for outcome in leases:
+                if isinstance(outcome, Waiting):
+                    yield outcome
+                else:
+                    lease = outcome
+        assert lease, "it ends with a lease or raises"
+        consumer: DurableConsumer | None = None
+        try:
+            subscription = await self._streams.subscribe(wanted.query, lease.cursor)
+            mint = TokenMint(self._store.acknowledgement_key, name)
+            consumer = DurableConsumer(subscription, lease, mint, wanted.max_unacknowledged_batches)
+            self._consumers[name] = consumer
+            await self._check_lease(name, lease.lease_epoch)
+            yield ConsumptionStarted(lease.cursor, lease.lease_epoch)
+            while True:
+                yield await consumer.next(self._streams.next_heartbeat())
+        except Refusal as refusal:
+            if consumer and refusal.reason is Reason.SERVER_DRAINING:
+                await consumer.settled(asyncio.get_running_loop().time() + _LAST_ACKNOWLEDGEMENTS_SECONDS)
+            raise
+        finally:
+            self._give_back(name, lease, consumer)
+
+    async def acknowledge(self, durable_stream: str, token: str) -> int:
+        """Moves the cursor to the token's batch, unless it is further already; where it stands then. Raises Refusal."""
+        mint = TokenMint(self._store.acknowledgement_key, durable_stream)
+        lease_epoch, sequence_number = mint.read(token)
+        cursor = await self.advance(Advance(durable_stream, lease_epoch, sequence_number, acknowledged=True))
+        consumer = self._consumers.get(durable_stream)
+        return max(cursor, consumer.cursor) if consumer and consumer.lease_epoch == lease_epoch else cursor
+
+    async def advance(self, advance: Advance) -> int:
+        """Moves a cursor, durably; where it stands then. Raises Refusal."""
+        name, lease_epoch, _, _ = advance
+        outcome = await self._committer.advance(advance)
+        consumer = self._consumers.get(name)
+        if consumer and consumer.lease_epoch != lease_epoch:
+            consumer = None
+        match outcome:
+            case Advanced(cursor):
+                if consumer:
+                    consumer.acknowledged(cursor)
+                self.on_cursor_moved(name)
+                return cursor
+            case PositionAhead():
+                raise cursor_ahead_of_log(*outcome)
+            case StreamNotFound():
+                refusal = durable_stream_not_found(name)
+            case LeaseOver():
+                refusal = durable_stream_lease_lost(name, lease_epoch)
+        if consumer:
+            consumer.end(durable_stream_lease_lost(name, lease_epoch))
+        raise refusal
+
+    def lease_ended(self, durable_stream: str) -> None:
+        """A reset or a deletion ended the lease: its consumer hears of it, and those who wait for it."""
+        consumer = self._consumers.get(durable_stream)
+        if consumer:
+            consumer.end(durable_stream_lease_lost(durable_stream, consumer.lease_epoch))
+        self._lease_may_be_free(durable_stream)
+        self.on_cursor_moved(durable_stream)
+
+    async def _leases(self, wanted: Consumption) -> AsyncGenerator[Waiting | Acquired, None]:
+        """Who holds the lease, as long as somebody else does; then the lease. Raises Refusal."""
+        name = wanted.durable_stream
+        waits = False
+        try:
+            while True:
+                # Before the store is asked, so that a release in between is not missed.
+                with self._hoping(name) as freed:
+                    outcome = await self._acquire(wanted)
+                    if isinstance(outcome, Acquired):
+                        yield outcome
+                        return
+                    if not waits:
+                        waits = True
+                        self._waiting[name] += 1
+                    yield Waiting(*outcome)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(self._streams.next_heartbeat()):
+                            await freed
+                if self._closed:
+                    raise self._closed()
+        finally:
+            if waits:
+                self._waiting[name] -= 1
+
+    async def _acquire(self, wanted: Consumption) -> Acquired | LeaseHeld:
+        """Asks the store for the lease. Raises Refusal; a held lease too, where nobody waits for it."""
+        name = wanted.durable_stream
+        if giving_back := self._giving_back.get(name):
+            # A consumer that comes back at once does not meet its own lease.
+            await asyncio.wait((giving_back,))
+        acquiring = self._spawn(
+            self._store.acquire(
+                Acquisition(
+                    name, wanted.query_text, wanted.query.canonical, wanted.holder, wanted.start_after
+                )
+            )
+        )
+        try:
+            outcome: AcquireOutcome = await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            acquiring.add_done_callback(lambda done: self._give_back_unwanted(name, done))
+            raise
+        match outcome:
+            case QueryMismatch():
+                raise durable_stream_query_mismatch(name)
+            case PositionAhead():
+                raise cursor_ahead_of_log(*outcome)
+            case LeaseHeld() if not wanted.wait_for_lease:
+                raise durable_stream_active(name, *outcome)
+        return outcome
+
+    async def _check_lease(self, name: str, lease_epoch: int) -> None:
+        stored = await self._store.get(name)
+        if stored is None or stored.lease_epoch != lease_epoch:
+            raise durable_stream_lease_lost(name, lease_epoch)
+
+    def _give_back_unwanted(self, name: str, acquiring: asyncio.Task[AcquireOutcome]) -> None:
+        outcome = None if acquiring.cancelled() or acquiring.exception() else acquiring.result()
+        if isinstance(outcome, Acquired):
+            self._give_back(name, outcome, None)
+
+    def _give_back(self, name: str, lease: Acquired, consumer: DurableConsumer | None) -> None:
+        """In the background: the call that had the lease may be cancelled, and again while it ends."""
+        passed = None
+        if consumer:
+            if self._consumers.get(name) is consumer:
+                del self._consumers[name]
+            self._streams.leave(consumer.subscription)
+            if consumer.cursor > consumer.stored_cursor:
+                passed = Advance(name, lease.lease_epoch, consumer.cursor, acknowledged=False)
+        self._giving_back[name] = self._spawn(self._given_back(name, lease.lease_epoch, passed))
+
+    async def _given_back(self, name: str, lease_epoch: int, passed: Advance | None) -> None:
+        try:
+            if passed:
+                with suppress(Refusal):
+                    await self.advance(passed)
+            await self._store.release(name, lease_epoch)
+        except Refusal as refusal:
+            _log.warning("the lease of a durable stream could not be given back: %s", refusal.message)
+        finally:
+            if self._giving_back.get(name) is asyncio.current_task():
+                del self._giving_back[name]
+            self._lease_may_be_free(name)
+
+    async def _store_passed_cursors(self) -> None:
+        """Facts that do not match are passed in memory at once; the store hears of it now and then."""
+        while True:
+            await asyncio.sleep(STORE_PASSED_SECONDS)
+            moved = [
+                self.advance(Advance(name, consumer.lease_epoch, consumer.cursor, acknowledged=False))
+                for name, consumer in self._consumers.items()
+                if consumer.cursor > consumer.stored_cursor
+            ]
+            for outcome in await asyncio.gather(*moved, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, Refusal):
+                    _log.error("a durable stream's cursor could not be stored", exc_info=outcome)
+
+    def _lease_may_be_free(self, name: str) -> None:
+        for hope in self._hopeful.get(name, ()):
+            if not hope.done():
+                hope.set_result(None)
+
+    @contextmanager
+    def _hoping(self, name: str) -> Iterator[asyncio.Future[None]]:
+        hope: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        hopeful = self._hopeful.setdefault(name, {})
+        hopeful[hope] = None
+        try:
+            yield hope
+        finally:
+            del hopeful[hope]
+            if not hopeful and self._hopeful.get(name) is hopeful:
+                del self._hopeful[name]
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

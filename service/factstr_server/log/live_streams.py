@@ -1,0 +1,71 @@
+"""Live streams: all subscriptions of a log, and what one says from beginning to end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import NamedTuple, TypeAlias
+
+from factstr_server.contract.errors import Refusal, cursor_ahead_of_log
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.log.dispatcher import Dispatcher
+from factstr_server.log.subscription import Step, Subscription
+from factstr_server.stores.protocol import LogStore
+
+
+class Started(NamedTuple):
+    """Registration is active: every matching batch after this position will be delivered."""
+
+    after: int
+
+
+StreamItem: TypeAlias = Started | Step
+
+
+class LiveStreams:
+    """One for a log. Every method may be called by any number of tasks of one event loop."""
+
+    def __init__(self, store: LogStore, dispatcher: Dispatcher, heartbeat_seconds: float) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._heartbeat_seconds = heartbeat_seconds
+        self._subscriptions: set[Subscription] = set()
+        self._closed: Callable[[], Refusal] | None = None
+
+    async def stream(self, query: CompiledQuery, after: int | None) -> AsyncGenerator[StreamItem, None]:
+        """Batches after a position (None = the head), without an end. Raises Refusal."""
+        subscription = await self.subscribe(query, self._dispatcher.position if after is None else after)
+        try:
+            yield Started(subscription.position)
+            while True:
+                yield await subscription.next(self.next_heartbeat())
+        finally:
+            self.leave(subscription)
+
+    def next_heartbeat(self) -> float:
+        """The loop's time until which a stream may be silent."""
+        return asyncio.get_running_loop().time() + self._heartbeat_seconds
+
+    async def subscribe(self, query: CompiledQuery, after: int) -> Subscription:
+        """The caller leaves it. Raises Refusal: CURSOR_AHEAD_OF_LOG where the position is beyond the head."""
+        if after > self._dispatcher.position:
+            # A commit may be durable, and seen by a reader, a moment before this server's streams hear of it.
+            head = await self._store.head()
+            if after > head:
+                raise cursor_ahead_of_log(after, head)
+            self._dispatcher.move_to(head)
+        subscription = Subscription(self._store, self._dispatcher, query, after)
+        self._subscriptions.add(subscription)
+        if self._closed:
+            subscription.end(self._closed())
+        return subscription
+
+    def leave(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)
+        subscription.close()
+
+    def end_all(self, why: Callable[[], Refusal]) -> None:
+        """Ends every stream for a reason, and every one that begins from now on. A refusal is raised once, so each
+        stream gets its own.
+        """
+        self._closed = why
+        for subscription in self._subscriptions:
+            subscription.end(why())

@@ -1,0 +1,92 @@
+"""What streams say, as encoded messages."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from factstr.v1 import durable_stream_service_pb2, event_store_service_pb2
+from factstr_server.contract.query import query_from_text
+from factstr_server.contract.record import varint
+from factstr_server.log.durable_streams import ConsumptionItem, ConsumptionStarted, Waiting
+from factstr_server.log.event_log import EventLog
+from factstr_server.log.live_streams import Started, StreamItem
+from factstr_server.log.stream_positions import StreamState
+from factstr_server.log.subscription import Batches, CaughtUp, Idle
+from factstr_server.rpc.translation import duration, event_query_message, timestamp
+
+_BATCHES: Final = b"\x12"
+"""The field `batches` of both kinds of responses."""
+
+
+class StreamMessages:
+    """Of one log and its settings."""
+
+    def __init__(self, log: EventLog, heartbeat_interval: timedelta) -> None:
+        self._log = log
+        self._heartbeat_interval = duration(heartbeat_interval)
+
+    def stream_response(self, item: StreamItem) -> bytes:
+        """A `StreamResponse`."""
+        if isinstance(item, Batches):
+            return _batches(item.frames)
+        message = event_store_service_pb2.StreamResponse()
+        if isinstance(item, Started):
+            self._start(message.started)
+            message.started.after_sequence_number = item.after
+        else:
+            _say_position(message, item)
+        return message.SerializeToString()
+
+    def durable_stream_response(self, item: ConsumptionItem) -> bytes:
+        """A `DurableStreamResponse`."""
+        if isinstance(item, Batches):
+            return _batches(item.frames)
+        message = event_store_service_pb2.DurableStreamResponse()
+        if isinstance(item, ConsumptionStarted):
+            self._start(message.started)
+            message.started.cursor, message.started.lease_epoch = item
+        elif isinstance(item, Waiting):
+            message.waiting.lease_epoch, message.waiting.holder = item
+        else:
+            _say_position(message, item)
+        return message.SerializeToString()
+
+    def _start(
+        self, started: event_store_service_pb2.StreamStarted | event_store_service_pb2.DurableStreamStarted
+    ) -> None:
+        started.store_id = self._log.info.store_id
+        started.history_id = self._log.info.history_id
+        started.heartbeat_interval.CopyFrom(self._heartbeat_interval)
+
+
+def durable_stream(state: StreamState) -> durable_stream_service_pb2.DurableStream:
+    message = durable_stream_service_pb2.DurableStream(
+        durable_stream=state.durable_stream,
+        query=event_query_message(query_from_text(state.query_text)),
+        cursor=state.cursor,
+        head_sequence_number=state.head,
+        lag_events=state.head - state.cursor,
+        lag=duration(timedelta(microseconds=state.lag_microseconds)),
+        active=state.holder is not None,
+        holder=state.holder or "",
+        waiting_consumers=state.waiting,
+        lease_epoch=state.lease_epoch,
+        created_at=timestamp(state.created_at),
+    )
+    if state.acknowledged_at is not None:
+        message.acknowledged_at.CopyFrom(timestamp(state.acknowledged_at))
+    return message
+
+
+def _batches(frames: Sequence[bytes]) -> bytes:
+    return b"".join((_BATCHES, varint(sum(map(len, frames))), *frames))
+
+
+def _say_position(
+    message: event_store_service_pb2.StreamResponse | event_store_service_pb2.DurableStreamResponse,
+    item: CaughtUp | Idle,
+) -> None:
+    if isinstance(item, CaughtUp):
+        message.caught_up.CopyFrom(event_store_service_pb2.CaughtUp(head_sequence_number=item.head))
+    else:
+        message.checkpoint.CopyFrom(event_store_service_pb2.Checkpoint(sequence_number=item.position))
