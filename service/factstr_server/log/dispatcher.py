@@ -13,7 +13,7 @@ Invariants (everything here happens in one event loop, without a pause inside a 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.terms import OVERFLOW
@@ -89,11 +89,10 @@ class Dispatcher:
             return
         if new[0].first != self.position + 1:
             self.move_to(new[0].first - 1)
-        woken: dict[Seat, int] = {}
+        woken = dict.fromkeys((seat for seat in self._everything if seat.parked), self.position)
         for batch in new:
             self.tail.append(batch)
-            for seat in self._may_match(batch):
-                woken.setdefault(seat, batch.first - 1)
+            self._find_matching(batch, woken)
         self.position = new[-1].last
         for seat, position in woken.items():
             seat.wake(position)
@@ -110,16 +109,19 @@ class Dispatcher:
                 seat.wake(parked_at)
         self.on_moved()
 
-    def _may_match(self, batch: TailBatch) -> Iterator[Seat]:
-        """The parked streams whose query the terms of one of the batch's facts allow."""
-        yield from (seat for seat in self._everything if seat.parked)
+    def _find_matching(self, batch: TailBatch, woken: dict[Seat, int]) -> None:
+        """Adds the parked streams whose query the terms of one of the batch's facts allow, and where they stand."""
         if not self._by_term:
             return
         for event in batch.events:
             for term in self._by_term.keys() & event.terms.split():
                 for seat in self._by_term[term]:
-                    if seat.parked and seat.query.may_match(event.event_type, event.terms):
-                        yield seat
+                    if (
+                        seat.parked
+                        and seat not in woken
+                        and seat.query.may_match(event.event_type, event.terms)
+                    ):
+                        woken[seat] = batch.first - 1
 
     def _keys(self, query: CompiledQuery) -> set[str]:
         """Of every alternative the terms that the fewest streams stand under, so that what many queries have in common

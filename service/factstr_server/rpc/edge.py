@@ -72,19 +72,34 @@ class Edge:
             await self._idle.wait()
 
     @contextmanager
-    def _call(self, context: Context, size: int, method: MethodDescriptor) -> Iterator[Call]:
+    def _call(self, context: Context, method: MethodDescriptor) -> Iterator[None]:
         """The length of a call; refuses it before its request is looked at."""
         self._under_way += 1
-        large = size if size > OFF_LOOP_BYTES else 0
-        self._large_bytes += large
         try:
             self._admit(context, method)
-            yield Call(size, context)
+            yield
         finally:
-            self._large_bytes -= large
             self._under_way -= 1
             if self.draining and not self._under_way:
                 self._idle.set()
+
+    @contextmanager
+    def _worked_on(self, size: int) -> Iterator[None]:
+        """The time for which a request takes memory: of a stream, until its first answer. Refuses a large one when
+        there are too many.
+        """
+        large = size if size > OFF_LOOP_BYTES else 0
+        if large and self._large_bytes + large > MAX_LARGE_REQUEST_BYTES:
+            raise server_busy(
+                f"{self._large_bytes} bytes of large requests are being worked on",
+                limit=MAX_LARGE_REQUEST_BYTES,
+                actual=self._large_bytes + large,
+            )
+        self._large_bytes += large
+        try:
+            yield
+        finally:
+            self._large_bytes -= large
 
     def handlers(
         self,
@@ -117,8 +132,8 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._call(context, len(raw), method) as details:
-                    response = await handle(await self._parse(kind, raw), details)
+                with self._call(context, method), self._worked_on(len(raw)):
+                    response = await handle(await self._parse(kind, raw), Call(len(raw), context))
                     return response.SerializeToString()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
@@ -132,25 +147,26 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                with self._call(context, len(raw), method) as details:
-                    responses = handle(await self._parse(kind, raw), details)
-                    async with aclosing(responses):
-                        async for response in responses:
-                            await _write(context, response)
+                with self._call(context, method):
+                    await self._answer(context, kind, raw, handle)
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
         return call
 
+    async def _answer(self, context: Context, kind: type[Message], raw: bytes, handle: Streaming) -> None:
+        with self._worked_on(len(raw)):
+            responses = handle(await self._parse(kind, raw), Call(len(raw), context))
+            first = await anext(responses, None)
+        async with aclosing(responses):
+            if first is not None:
+                await _write(context, first)
+            async for response in responses:
+                await _write(context, response)
+
     def _admit(self, context: Context, method: MethodDescriptor) -> None:
         if self.draining and method.full_name not in self._while_draining:
             raise server_draining()
-        if self._large_bytes > MAX_LARGE_REQUEST_BYTES:
-            raise server_busy(
-                f"{self._large_bytes} bytes of large requests are being worked on",
-                limit=MAX_LARGE_REQUEST_BYTES,
-                actual=self._large_bytes,
-            )
         for key, _ in context.invocation_metadata() or ():
             if key.startswith(_HEADER_PREFIX):
                 raise unsupported_field(
