@@ -1,6 +1,7 @@
 """DurableStreamService: seeing, moving, deleting and awaiting durable streams."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
+from typing import Final
 
 import grpc
 
@@ -8,6 +9,7 @@ from factstr.v1 import durable_stream_service_pb2 as pb
 from factstr_server.contract.limits import (
     DEFAULT_DURABLE_STREAM_PAGE_SIZE,
     MAX_DURABLE_STREAM_PAGE_SIZE,
+    MAX_RESPONSE_BYTES,
 )
 from factstr_server.contract.validation import invalid_argument
 from factstr_server.log.event_log import EventLog
@@ -15,7 +17,8 @@ from factstr_server.rpc.edge import Call, Edge
 from factstr_server.rpc.stream_messages import durable_stream
 from factstr_server.rpc.translation import check_durable_stream, seconds_of
 
-_SERVICE = pb.DESCRIPTOR.services_by_name["DurableStreamService"]
+_READ_AT_ONCE: Final = 100
+_SERVICE: Final = pb.DESCRIPTOR.services_by_name["DurableStreamService"]
 
 
 class DurableStreamServicer:
@@ -45,15 +48,24 @@ class DurableStreamServicer:
                 "page_size",
                 f"is {request.page_size}; at most {MAX_DURABLE_STREAM_PAGE_SIZE}, 0 for the default",
             )
-        states, more = await self._positions.list_from(
-            _name_of(request.page_token),
-            request.name_prefix,
-            request.page_size or DEFAULT_DURABLE_STREAM_PAGE_SIZE,
-        )
-        return pb.ListDurableStreamsResponse(
-            durable_streams=map(durable_stream, states),
-            next_page_token=_page_token(states[-1].durable_stream) if more else "",
-        )
+        after, wanted = _name_of(request.page_token), request.page_size or DEFAULT_DURABLE_STREAM_PAGE_SIZE
+        response = pb.ListDurableStreamsResponse()
+        size, more = 0, True
+        # A query may take 256 KiB: a page ends where a message would become too large for its reader.
+        while more and wanted and size < MAX_RESPONSE_BYTES:
+            states, more = await self._positions.list_from(
+                after, request.name_prefix, min(wanted, _READ_AT_ONCE)
+            )
+            for message in map(durable_stream, states):
+                size += message.ByteSize()
+                if response.durable_streams and size > MAX_RESPONSE_BYTES:
+                    more = True
+                    break
+                response.durable_streams.append(message)
+                after = message.durable_stream
+                wanted -= 1
+        response.next_page_token = _page_token(after) if more else ""
+        return response
 
     async def get_durable_stream(
         self, request: pb.GetDurableStreamRequest, _call: Call
@@ -93,7 +105,7 @@ def _page_token(name: str) -> str:
 
 def _name_of(page_token: str) -> str:
     try:
-        return urlsafe_b64decode(page_token.encode("ascii")).decode()
+        return b64decode(page_token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except ValueError:
         raise invalid_argument(
             "page_token", "is no token of this server; send the next_page_token of the page before, or none"
