@@ -52,11 +52,14 @@ def grpcurl(address: str, tmp_path: Path) -> Grpcurl:
     program = os.environ.get("FACTSTR_TEST_GRPCURL") or shutil.which("grpcurl")
     assert program
 
-    def call(*arguments: str, request: object = None) -> subprocess.CompletedProcess[str]:
+    def call(
+        *arguments: str, request: object = None, max_seconds: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Arguments as after the address; a request makes it a call."""
         data = [] if request is None else ["-d", json.dumps(request)]
+        bound = [] if max_seconds is None else ["-max-time", str(max_seconds)]
         return subprocess.run(
-            [program, "-plaintext", *data, address, *arguments],
+            [program, "-plaintext", *bound, *data, address, *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -68,6 +71,11 @@ def grpcurl(address: str, tmp_path: Path) -> Grpcurl:
 
 def answers(result: subprocess.CompletedProcess[str]) -> list[Any]:
     assert result.returncode == 0, result.stderr
+    return printed(result)
+
+
+def printed(result: subprocess.CompletedProcess[str]) -> list[Any]:
+    """All messages, of a call that need not have ended by itself."""
     decoder, text, found = json.JSONDecoder(), result.stdout.strip(), []
     while text:
         answer, end = decoder.raw_decode(text)
@@ -116,6 +124,46 @@ def test_a_conflict_shows_its_details(grpcurl: Grpcurl) -> None:
     assert "Code: Aborted" in result.stderr
     assert '"reason": "CONDITIONAL_APPEND_CONFLICT"' in result.stderr
     assert '"expectedContextVersion": "7"' in result.stderr
+
+
+def test_a_stream_shows_what_there_is_until_its_time_is_over(grpcurl: Grpcurl) -> None:
+    service = "factstr.v1.EventStoreService"
+    events = [{"event_type": "streamed", "payload": str(number)} for number in range(2)]
+    [appended] = answers(grpcurl(f"{service}/Append", request={"events": events}))
+    request = {
+        "query": {"filters": [{"event_types": {"any_of": ["streamed"]}}]},
+        "after_sequence_number": "0",
+    }
+    result = grpcurl(f"{service}/StreamTo", request=request, max_seconds=2)
+    assert "Code: DeadlineExceeded" in result.stderr
+    started, batches, caught_up = printed(result)
+    assert started["started"]["heartbeatInterval"] == "10s"
+    [batch] = batches["batches"]["batches"]
+    assert (batch["firstSequenceNumber"], batch["lastSequenceNumber"]) == (
+        appended["firstSequenceNumber"],
+        appended["lastSequenceNumber"],
+    )
+    assert [record["payload"] for record in batch["eventRecords"]] == ["0", "1"]
+    assert caught_up["caughtUp"]["headSequenceNumber"] >= appended["lastSequenceNumber"]
+
+
+def test_a_durable_stream_can_be_looked_at_and_acknowledged(grpcurl: Grpcurl) -> None:
+    service, streams = "factstr.v1.EventStoreService", "factstr.v1.DurableStreamService"
+    event = {"event_type": "looked-at", "payload": "{}"}
+    [appended] = answers(grpcurl(f"{service}/Append", request={"events": [event]}))
+    query = {"filters": [{"event_types": {"any_of": ["looked-at"]}}]}
+    request = {"durable_stream": "desk", "query": query}
+    consumed = printed(grpcurl(f"{service}/StreamToDurable", request=request, max_seconds=2))
+    [batch] = consumed[1]["batches"]["batches"]
+    token = {"durable_stream": "desk", "acknowledgement_token": batch["acknowledgementToken"]}
+    [acknowledged] = answers(grpcurl(f"{service}/AcknowledgeDurable", request=token))
+    assert acknowledged["cursor"] == appended["lastSequenceNumber"]
+    [shown] = answers(grpcurl(f"{streams}/GetDurableStream", request={"durable_stream": "desk"}))
+    assert shown["durableStream"]["cursor"] == acknowledged["cursor"]
+    assert shown["durableStream"]["query"] == {"filters": [{"eventTypes": {"anyOf": ["looked-at"]}}]}
+    missing = grpcurl(f"{streams}/GetDurableStream", request={"durable_stream": "nobody"})
+    assert "Code: NotFound" in missing.stderr
+    assert '"reason": "DURABLE_STREAM_NOT_FOUND"' in missing.stderr
 
 
 def test_health_is_answered(grpcurl: Grpcurl) -> None:
