@@ -34,10 +34,14 @@ BY_REASON = [
     ("APPEND_OUTCOME_UNKNOWN", Code.UNKNOWN, factstr.OutcomeUnknown),
     ("UNAUTHENTICATED", Code.UNAUTHENTICATED, factstr.Unauthenticated),
     ("PERMISSION_DENIED", Code.PERMISSION_DENIED, factstr.PermissionDenied),
+    ("DURABLE_STREAM_ACTIVE", Code.FAILED_PRECONDITION, factstr.DurableStreamActive),
+    ("DURABLE_STREAM_QUERY_MISMATCH", Code.FAILED_PRECONDITION, factstr.QueryMismatch),
+    ("DURABLE_STREAM_LEASE_LOST", Code.ABORTED, factstr.LeaseLost),
+    ("DURABLE_STREAM_NOT_FOUND", Code.NOT_FOUND, factstr.DurableStreamNotFound),
+    ("CURSOR_AHEAD_OF_LOG", Code.OUT_OF_RANGE, factstr.CursorAheadOfLog),
+    ("LOG_DIVERGED", Code.DATA_LOSS, factstr.LogDiverged),
     ("NOT_IMPLEMENTED", Code.UNIMPLEMENTED, factstr.NotImplementedByServer),
 ]
-DURABLE = {"DURABLE_STREAM_ACTIVE", "DURABLE_STREAM_QUERY_MISMATCH", "DURABLE_STREAM_LEASE_LOST"}
-DURABLE |= {"DURABLE_STREAM_NOT_FOUND", "CURSOR_AHEAD_OF_LOG", "LOG_DIVERGED"}
 
 
 class Failure(grpc.RpcError):
@@ -77,12 +81,12 @@ def test_a_defect_leaves_only_the_outcome_of_an_append_in_doubt(reason: str) -> 
     assert type(raised(refusal)) is factstr.ServerError
     appended = raised(refusal, appending=True)
     assert type(appended) is factstr.OutcomeUnknown
-    assert appended.message == "defect 77 (INTERNAL; the append may or may not have been committed)"
+    assert appended.message == "defect 77 (INTERNAL; it may or may not have been committed)"
 
 
 def test_every_reason_of_the_contract_has_an_exception() -> None:
     reasons = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118
-    assert reasons - DURABLE - {"UNSPECIFIED"} == KNOWN_REASONS
+    assert reasons - {"UNSPECIFIED"} == KNOWN_REASONS
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
@@ -128,6 +132,26 @@ def test_a_conflict_knows_both_versions(expected: int | None, actual: int | None
     error = raised(conflict(expected, actual), appending=True)
     assert isinstance(error, factstr.ConditionalAppendConflict)
     assert (error.expected, error.actual) == (expected, actual)
+
+
+def test_a_cursor_ahead_of_the_log_knows_both_positions() -> None:
+    numbers = {"asked_for": "9", "head_sequence_number": "5"}
+    error = raised(Refusal(Code.OUT_OF_RANGE, "no", "CURSOR_AHEAD_OF_LOG", numbers))
+    assert isinstance(error, factstr.CursorAheadOfLog)
+    assert (error.asked_for, error.head_sequence_number) == (9, 5)
+
+
+def test_an_active_durable_stream_names_its_holder() -> None:
+    metadata = {"holder": "desk-2", "lease_epoch": "7"}
+    error = raised(Refusal(Code.FAILED_PRECONDITION, "no", "DURABLE_STREAM_ACTIVE", metadata))
+    assert isinstance(error, factstr.DurableStreamActive)
+    assert (error.holder, error.lease_epoch) == ("desk-2", 7)
+
+
+def test_numbers_that_a_server_leaves_out_or_cannot_write_are_none() -> None:
+    error = raised(Refusal(Code.OUT_OF_RANGE, "no", "CURSOR_AHEAD_OF_LOG", {"asked_for": "all"}))
+    assert isinstance(error, factstr.CursorAheadOfLog)
+    assert (error.asked_for, error.head_sequence_number) == (None, None)
 
 
 def test_an_invalid_request_says_which_fields() -> None:

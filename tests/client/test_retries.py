@@ -109,6 +109,33 @@ def test_the_delay_doubles_up_to_a_limit_and_is_partly_random() -> None:
         assert longest / 2 <= min(delays) < max(delays) <= longest
 
 
+def test_the_delay_stays_at_its_limit_for_as_long_as_it_takes() -> None:
+    assert 1 <= Retries().delay(100_000) <= 2
+
+
+def test_what_is_repeated_without_end_stops_at_its_deadline_and_at_defects() -> None:
+    attempts = Attempts(Retries(limit=0, first_delay=0), 5.0, Effect.NONE, endless=True)
+    for _ in range(100):
+        attempts.delay_after(Failure(AMBIGUOUS[0]))
+    with pytest.raises(factstr.Unavailable):
+        attempts.delay_after(Failure(busy(6)))
+    with pytest.raises(factstr.ServerError):
+        attempts.delay_after(Failure(Refusal(Code.INTERNAL, "defect", "INTERNAL")))
+
+
+def test_an_attempt_may_have_less_time_than_all_together() -> None:
+    assert Attempts(Retries(), None, Effect.NONE, longest_try=3.0).remaining() == 3.0
+    assert Attempts(Retries(), 9.0, Effect.NONE, longest_try=3.0).remaining() == 3.0
+    assert Attempts(Retries(), 0.0, Effect.NONE, longest_try=3.0).remaining() == 0.0
+
+
+def test_only_a_lease_of_ones_own_that_has_ended_is_waited_out() -> None:
+    active = Refusal(Code.FAILED_PRECONDITION, "no", "DURABLE_STREAM_ACTIVE", {"lease_epoch": "7"})
+    Attempts(Retries(), None, Effect.TWICE, ended_leases={7}).delay_after(Failure(active))
+    with pytest.raises(factstr.DurableStreamActive):
+        Attempts(Retries(), None, Effect.TWICE, ended_leases={6}).delay_after(Failure(active))
+
+
 def test_those_who_lost_the_same_conflict_spread_over_the_whole_delay() -> None:
     first, *_, last = zip(*(conflict_delays(10) for _ in range(200)), strict=True)
     assert 0 <= min(first) < 0.002

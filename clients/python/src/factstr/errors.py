@@ -8,15 +8,21 @@
     ├── Unavailable                     the server or its store does not answer now; try later
     │   └── ServerBusy                  its queue is full, or a quota is used up
     ├── StoreFull                       the store has no room left
-    ├── OutcomeUnknown                  an append that may or may not have been committed
+    ├── OutcomeUnknown                  an append, or a change of a durable stream, that may or may not have been made
     ├── DeadlineExceeded                a read that took longer than its timeout
     ├── Unauthenticated                 no valid token or certificate
     ├── PermissionDenied                the caller's role does not allow this
     ├── NotImplementedByServer          the server does not offer this call, or not with this field
+    ├── CursorAheadOfLog                the position asked for is beyond the head of the log
+    ├── LogDiverged                     the log is not the one that a stream began on
+    ├── DurableStreamActive             another consumer holds the durable stream's lease
+    ├── QueryMismatch                   the durable stream's name is bound to another query
+    ├── LeaseLost                       a durable stream's lease was ended or taken: read on with a new one
+    ├── DurableStreamNotFound           there is no durable stream of this name
     ├── StoreClosed                     this store was closed, so nothing was sent
     └── ServerError                     a defect of the server or its store
 
-After an append raised anything but OutcomeUnknown, nothing was committed.
+After an append raised anything but OutcomeUnknown, nothing was committed; a change of a durable stream likewise.
 """
 
 from collections.abc import Mapping
@@ -112,7 +118,10 @@ class StoreFull(FactstrError):
 
 
 class OutcomeUnknown(FactstrError):
-    """The append may or may not have been committed. With an idempotency key it may be sent again as it was."""
+    """The append may or may not have been committed. With an idempotency key it may be sent again as it was.
+
+    A reset or deletion of a durable stream raises it too: look at the stream before doing it again.
+    """
 
 
 class DeadlineExceeded(FactstrError):
@@ -129,6 +138,53 @@ class PermissionDenied(FactstrError):
 
 class NotImplementedByServer(FactstrError):
     """The server does not offer this call, or does not know a field of the request."""
+
+
+class CursorAheadOfLog(FactstrError):
+    """The position asked for is beyond the head: it is of another log, or this one lost its tail."""
+
+    @property
+    def asked_for(self) -> int | None:
+        """The position; None when the server does not say."""
+        return _number(self.metadata.get("asked_for"))
+
+    @property
+    def head_sequence_number(self) -> int | None:
+        """The head of the log; None when the server does not say."""
+        return _number(self.metadata.get("head_sequence_number"))
+
+
+class LogDiverged(FactstrError):
+    """The log is not the one that this stream began on: a failover or a restore lost its tail, or it is another store.
+
+    What was read from it may be no fact of this log: begin anew, from a position that both have.
+    """
+
+
+class DurableStreamActive(FactstrError):
+    """Another consumer holds the durable stream's lease. Wait for it (`wait_for_lease`), or use `force`."""
+
+    @property
+    def holder(self) -> str:
+        """Who holds it, for people."""
+        return self.metadata.get("holder", "")
+
+    @property
+    def lease_epoch(self) -> int | None:
+        """The epoch of the holder's lease; None when the server does not say."""
+        return _number(self.metadata.get("lease_epoch"))
+
+
+class QueryMismatch(FactstrError):
+    """The durable stream's name is bound to another query. Use another name, or delete this one."""
+
+
+class LeaseLost(FactstrError):
+    """The durable stream was reset or deleted by force, or another consumer has taken it: this one is done."""
+
+
+class DurableStreamNotFound(FactstrError):
+    """There is no durable stream of this name."""
 
 
 class StoreClosed(FactstrError):
@@ -150,6 +206,12 @@ _BY_REASON: Final[Mapping[str, type[FactstrError]]] = {
     "UNSUPPORTED_FIELD": NotImplementedByServer,
     "CONDITIONAL_APPEND_CONFLICT": ConditionalAppendConflict,
     "IDEMPOTENCY_KEY_REUSED": IdempotencyKeyReused,
+    "DURABLE_STREAM_ACTIVE": DurableStreamActive,
+    "DURABLE_STREAM_QUERY_MISMATCH": QueryMismatch,
+    "DURABLE_STREAM_LEASE_LOST": LeaseLost,
+    "DURABLE_STREAM_NOT_FOUND": DurableStreamNotFound,
+    "CURSOR_AHEAD_OF_LOG": CursorAheadOfLog,
+    "LOG_DIVERGED": LogDiverged,
     "SERVER_BUSY": ServerBusy,
     "QUOTA_EXCEEDED": ServerBusy,
     "STORE_FULL": StoreFull,
@@ -194,7 +256,9 @@ _PROMISING_NOTHING: Final = frozenset(
 
 
 def error_from(call: grpc.RpcError, *, appending: bool) -> FactstrError:
-    """Return the exception for a failed call; `appending` says whether its outcome is in question."""
+    """Return the exception for a failed call; `appending` says whether it changes something, so that it matters
+    whether it did.
+    """
     status = _rich_status(call)
     info = _detail(status, error_details_pb2.ErrorInfo())
     ours = info.domain == _DOMAIN and bool(info.reason)
@@ -205,7 +269,7 @@ def error_from(call: grpc.RpcError, *, appending: bool) -> FactstrError:
     message = call.details() or code.name
     kind = _kind(reason, code, appending=appending)
     if kind is OutcomeUnknown and reason != "APPEND_OUTCOME_UNKNOWN":
-        message = f"{message} ({code.name}; the append may or may not have been committed)"
+        message = f"{message} ({code.name}; it may or may not have been committed)"
     error = kind(
         message,
         code=code,
@@ -231,6 +295,10 @@ def _kind(reason: str | None, code: grpc.StatusCode, *, appending: bool) -> type
         kind = _BY_CODE.get(code, FactstrError)
         unknown = reason is None or code in _PROMISING_NOTHING
     return OutcomeUnknown if appending and unknown else kind
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _rich_status(call: grpc.RpcError) -> status_pb2.Status:

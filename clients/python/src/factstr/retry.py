@@ -4,7 +4,7 @@ Pure: the synchronous and the asyncio store drive it, each with its own way to c
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from time import monotonic
@@ -14,6 +14,7 @@ import grpc
 
 from factstr.errors import (
     KNOWN_REASONS,
+    DurableStreamActive,
     FactstrError,
     OutcomeUnknown,
     StoreClosed,
@@ -51,7 +52,8 @@ class Retries:
 
     def delay(self, repetition: int) -> float:
         """Return how many seconds to wait before the given repetition, counted from 0."""
-        longest = min(self.longest_delay, self.first_delay * 2**repetition)
+        # No float holds every power of two, and a stream is taken up again for as long as it takes.
+        longest = min(self.longest_delay, self.first_delay * 2 ** min(repetition, 64))
         # Half of it at random, so that callers who failed together do not come back together.
         return random.uniform(longest / 2, longest)  # noqa: S311  (jitter, not a secret)
 
@@ -81,40 +83,69 @@ class Effect(Enum):
     """What a repetition of a call could do."""
 
     NONE = auto()
-    """It only reads."""
+    """It only reads, or acknowledges: done again, it changes nothing."""
     ONCE = auto()
     """It appends with an idempotency key, so a repetition commits nothing twice."""
     TWICE = auto()
-    """It appends without a key."""
+    """It appends without a key, or resets or deletes a durable stream: somebody may have used or made it between."""
 
 
 class Attempts:
-    """One call with its repetitions, within one deadline."""
+    """One call with its repetitions, within one deadline.
 
-    __slots__ = ("_deadline", "_effect", "_in_doubt", "_repetitions", "_retries")
+    `endless` knows no limit but the deadline; so that nobody waits for ever in silence for a defect to pass, it ends
+    at those. `longest_try` bounds each attempt by itself. `ended_leases` are those that this store's consumers have
+    closed: a server that still names one as active has only not noticed yet.
+    """
 
-    def __init__(self, retries: Retries, timeout: float | None, effect: Effect) -> None:
+    __slots__ = (
+        "_deadline",
+        "_effect",
+        "_ended_leases",
+        "_endless",
+        "_in_doubt",
+        "_longest_try",
+        "_repetitions",
+        "_retries",
+    )
+
+    def __init__(
+        self,
+        retries: Retries,
+        timeout: float | None,
+        effect: Effect,
+        *,
+        endless: bool = False,
+        longest_try: float | None = None,
+        ended_leases: Collection[int] = (),
+    ) -> None:
         self._retries = retries
         self._deadline = None if timeout is None else monotonic() + timeout
         self._effect = effect
+        self._endless = endless
+        self._longest_try = longest_try
+        self._ended_leases = ended_leases
         self._repetitions = 0
         # Whether an attempt before may have committed, so that a later refusal does not say that nothing was.
         self._in_doubt = False
 
     def remaining(self) -> float | None:
-        """Return the seconds left; None when there is no deadline."""
-        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+        """Return the seconds left for the next attempt; None when there is no deadline."""
+        if self._deadline is None:
+            return self._longest_try
+        left = max(0.0, self._deadline - monotonic())
+        return left if self._longest_try is None else min(left, self._longest_try)
 
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Return how many seconds to wait before the next attempt; raise the FactstrError when there is none."""
         error = error_from(failure, appending=self._effect is not Effect.NONE)
         if self._in_doubt and isinstance(error, Unavailable):
             error = _in_doubt(error)
-        if self._repetitions >= self._retries.limit or not self._may_repeat(error):
+        exhausted = not self._endless and self._repetitions >= self._retries.limit
+        if exhausted or not self._may_repeat(error):
             raise error from failure
         delay = max(self._retries.delay(self._repetitions), error.retry_delay or 0.0)
-        remaining = self.remaining()
-        if remaining is not None and delay >= remaining:
+        if self._deadline is not None and delay >= self._deadline - monotonic():
             raise error from failure
         self._repetitions += 1
         self._in_doubt = isinstance(error, OutcomeUnknown)
@@ -135,11 +166,13 @@ class Attempts:
     def _may_repeat(self, error: FactstrError) -> bool:
         if error.reason in _NOTHING_COMMITTED:
             return True
+        if isinstance(error, DurableStreamActive):
+            return error.lease_epoch in self._ended_leases
         if self._effect is Effect.TWICE:
             return False
-        return error.reason in _AMBIGUOUS or (
-            error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
-        )
+        if error.reason in _AMBIGUOUS:
+            return not self._endless
+        return error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
 
 
 def _closed() -> StoreClosed:
@@ -150,7 +183,7 @@ def _closed() -> StoreClosed:
 
 def _in_doubt(error: FactstrError) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"{error.message} (the append may or may not have been committed before)",
+        f"{error.message} (it may or may not have been committed before)",
         code=error.code,
         reason=error.reason,
         metadata=error.metadata,
