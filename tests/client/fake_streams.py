@@ -50,7 +50,8 @@ class StreamingServer(FakeServer, DurableStreamServiceServicer):
         self.streams: dict[str, Cursor] = {}
         self.epoch = 0
         self.page_size = 2
-        self.awaited = True
+        self.allowed: list[float] = []
+        """Seconds that the callers of AwaitDurableStream gave it in all."""
         self.open_streams = 0
 
     def offer(self, server: grpc.Server) -> None:
@@ -137,6 +138,7 @@ class StreamingServer(FakeServer, DurableStreamServiceServicer):
     ) -> durable_stream_service_pb2.AwaitDurableStreamResponse:
         self._begin(request, context)
         stream = self._named(request, context)
+        self.allowed.append(context.time_remaining())
         return durable_stream_service_pb2.AwaitDurableStreamResponse(
             cursor=stream.cursor, reached=stream.cursor >= request.sequence_number
         )
@@ -196,18 +198,32 @@ class StreamingServer(FakeServer, DurableStreamServiceServicer):
         epoch: int = 0,
     ) -> Iterator[tuple[list[event_store_service_pb2.CommittedBatch], int]]:
         """Yield what matches and, without any, once that the head is reached; wait then."""
+
+        def is_over() -> bool:
+            return not context.is_active() or (stream is not None and stream.epoch != epoch)
+
+        def is_worth_a_look() -> bool:
+            return is_over() or len(self.records) > position
+
         self._woken_by_end(context)
+        with self.changed:
+            self.open_streams += 1
         is_told = False
-        while context.is_active() and (stream is None or stream.epoch == epoch):
+        try:
+            while not is_over():
+                with self.changed:
+                    head = len(self.records)
+                    batches = self._batches(query, position)
+                    if not batches and is_told:
+                        self.changed.wait_for(is_worth_a_look)
+                        continue
+                is_told = is_told or not batches
+                position = head
+                yield batches, head
+        finally:
             with self.changed:
-                head = len(self.records)
-                batches = self._batches(query, position)
-                if not batches and is_told:
-                    self.changed.wait()
-                    continue
-            is_told = is_told or not batches
-            position = head
-            yield batches, head
+                self.open_streams -= 1
+                self.changed.notify_all()
 
     def _batches(
         self, query: event_pb2.EventQuery, after: int
@@ -337,22 +353,29 @@ def committed(
     )
 
 
-def batches(*ranges: tuple[int, int], epoch: int | None = None) -> event_store_service_pb2.CommittedBatches:
-    """Return batches of facts of one type, with tokens under a lease when its epoch is given."""
-    return event_store_service_pb2.CommittedBatches(
-        batches=[
-            committed(
-                first,
-                last,
-                [
-                    event_pb2.EventRecord(sequence_number=n, event_type="a", payload=str(n))
-                    for n in range(first, last + 1)
-                ],
-                "" if epoch is None else f"{epoch}:{last}",
-            )
-            for first, last in ranges
-        ]
-    )
+def record(number: int) -> event_pb2.EventRecord:
+    return event_pb2.EventRecord(sequence_number=number, event_type="a", payload=str(number))
+
+
+def live_batches(*ranges: tuple[int, int]) -> Live:
+    found = [committed(first, last, [*map(record, range(first, last + 1))]) for first, last in ranges]
+    return Live(batches=event_store_service_pb2.CommittedBatches(batches=found))
+
+
+def durable_batches(epoch: int, *ranges: tuple[int, int]) -> Durable:
+    found = [
+        committed(first, last, [*map(record, range(first, last + 1))], f"{epoch}:{last}")
+        for first, last in ranges
+    ]
+    return Durable(batches=event_store_service_pb2.CommittedBatches(batches=found))
+
+
+def checkpoint(sequence_number: int) -> Live:
+    return Live(checkpoint=event_store_service_pb2.Checkpoint(sequence_number=sequence_number))
+
+
+def caught_up(head: int) -> Live:
+    return Live(caught_up=event_store_service_pb2.CaughtUp(head_sequence_number=head))
 
 
 def ahead(asked_for: int, head: int) -> Refusal:

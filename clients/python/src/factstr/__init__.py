@@ -11,18 +11,27 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from factstr import aio
+    from factstr.batch import CommittedBatch, DurableBatch
     from factstr.connection import TLS
+    from factstr.durable_batches import DurableBatches
+    from factstr.durable_stream import AT_HEAD, AwaitResult, DurableStreamInfo, LeaseWaiting, Start
     from factstr.errors import (
         BatchTooLarge,
         ConditionalAppendConflict,
+        CursorAheadOfLog,
         DeadlineExceeded,
+        DurableStreamActive,
+        DurableStreamNotFound,
         FactstrError,
         FieldViolation,
         IdempotencyKeyReused,
         InvalidRequest,
+        LeaseLost,
+        LogDiverged,
         NotImplementedByServer,
         OutcomeUnknown,
         PermissionDenied,
+        QueryMismatch,
         ServerBusy,
         ServerError,
         StoreClosed,
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
     )
     from factstr.event import AppendResult, Context, Event, EventRecord
     from factstr.json_text import JsonText, JsonValue
+    from factstr.live_stream import LiveStream
     from factstr.query import EventFilter, EventQuery, everything, where
     from factstr.query_result import QueryResult
     from factstr.retry import Retries
@@ -39,12 +49,21 @@ if TYPE_CHECKING:
     from factstr.store import EventStore, connect
 
 __all__ = [
+    "AT_HEAD",
     "TLS",
     "AppendResult",
+    "AwaitResult",
     "BatchTooLarge",
+    "CommittedBatch",
     "ConditionalAppendConflict",
     "Context",
+    "CursorAheadOfLog",
     "DeadlineExceeded",
+    "DurableBatch",
+    "DurableBatches",
+    "DurableStreamActive",
+    "DurableStreamInfo",
+    "DurableStreamNotFound",
     "Event",
     "EventFilter",
     "EventQuery",
@@ -56,14 +75,20 @@ __all__ = [
     "InvalidRequest",
     "JsonText",
     "JsonValue",
+    "LeaseLost",
+    "LeaseWaiting",
+    "LiveStream",
+    "LogDiverged",
     "NotImplementedByServer",
     "OutcomeUnknown",
     "PermissionDenied",
+    "QueryMismatch",
     "QueryResult",
     "Retries",
     "ServerBusy",
     "ServerError",
     "ServerInfo",
+    "Start",
     "StoreClosed",
     "StoreFull",
     "Unauthenticated",
@@ -74,7 +99,21 @@ __all__ = [
     "where",
 ]
 
-_HOMES: Final = ("connection", "errors", "event", "json_text", "query", "retry", "server_info", "store")
+_HOMES: Final = (
+    "batch",
+    "connection",
+    "durable_batches",
+    "durable_stream",
+    "errors",
+    "event",
+    "json_text",
+    "live_stream",
+    "query",
+    "query_result",
+    "retry",
+    "server_info",
+    "store",
+)
 
 if not TYPE_CHECKING:
     # So that `factstr.cli` can be imported before gRPC is, which reads its settings at that moment.

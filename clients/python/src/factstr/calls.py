@@ -7,6 +7,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
+from factstr.resuming import Resumption
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
@@ -37,6 +38,7 @@ class Calls:
         self._timeout = timeout
         self._retries = retries
         self._metadata = metadata
+        self._ended_leases: set[int] = set()
         self._events = EventStoreServiceStub(channel)
         self._durable = DurableStreamServiceStub(channel)
         self._server = ServerServiceStub(channel)
@@ -53,8 +55,12 @@ class Calls:
     ) -> None:
         self.close()
 
+    def _resumption(self, give_up_after: float | None) -> Resumption:
+        return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases)
+
     def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
-        return Attempts(self._retries, self._timeout if timeout is None else timeout, effect)
+        timeout = self._timeout if timeout is None else timeout
+        return Attempts(self._retries, timeout, effect, ended_leases=self._ended_leases)
 
     def _call(
         self,

@@ -6,17 +6,19 @@ from time import sleep
 
 import grpc
 
-from factstr.calls import Calls
 from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
+from factstr.durable_streams import DurableStreams
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
-from factstr.query import EVERYTHING, EventQuery
+from factstr.following import LiveFollowing
+from factstr.live_stream import LiveStream
+from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.query_result import QueryResult
 from factstr.reading import Order, Reading
 from factstr.requests import append_effect, append_if_request, append_request
 from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
-from factstr.v1 import server_service_pb2
+from factstr.v1 import event_store_service_pb2, server_service_pb2
 
 
 def connect(
@@ -45,7 +47,7 @@ def connect(
     return EventStore(channel, timeout=timeout, retries=retries, metadata=to.metadata)
 
 
-class EventStore(Calls):
+class EventStore(DurableStreams):
     """A FACTSTR event store. Safe to use from several threads; closes its channel as a context manager.
 
     Every method raises a FactstrError when the server refuses or cannot be asked; `timeout` overrides, in seconds,
@@ -151,6 +153,41 @@ class EventStore(Calls):
                 if delay is None:
                     raise
             sleep(delay)
+
+    def stream_all(self, *, after: int | None = None, give_up_after: float | None = None) -> LiveStream:
+        """Return every batch that is committed from now on: `stream_to` with the query for everything."""
+        following = LiveFollowing(after, self._resumption(give_up_after))
+        return LiveStream(
+            following,
+            lambda: self._events.StreamAll(
+                event_store_service_pb2.StreamAllRequest(after_sequence_number=following.position),
+                metadata=self._metadata,
+            ),
+        )
+
+    def stream_to(
+        self, query: EventQuery, *, after: int | None = None, give_up_after: float | None = None
+    ) -> LiveStream:
+        """Return the batches that match and are committed from now on, or strictly after a sequence number (0: all).
+
+            with store.stream_to(where("tool-registered"), after=0) as batches:
+                for batch in batches: ...
+
+        Whatever is appended after this has returned is delivered. The stream has no end of its own: after interruptions
+        that may pass it goes on where it was, for as long as it takes, or until it has not come further for
+        `give_up_after` seconds. Raises CursorAheadOfLog when the log does not reach so far.
+        """
+        following = LiveFollowing(after, self._resumption(give_up_after))
+        wanted = checked_query(query).to_proto()
+        return LiveStream(
+            following,
+            lambda: self._events.StreamTo(
+                event_store_service_pb2.StreamToRequest(
+                    query=wanted, after_sequence_number=following.position
+                ),
+                metadata=self._metadata,
+            ),
+        )
 
     def server_info(self, *, timeout: float | None = None) -> ServerInfo:
         """Return what the server is, where its log ends, and what it allows."""

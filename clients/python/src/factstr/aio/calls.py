@@ -8,6 +8,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
+from factstr.resuming import Resumption
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
@@ -38,6 +39,7 @@ class Calls:
         self._timeout = timeout
         self._retries = retries
         self._metadata = metadata
+        self._ended_leases: set[int] = set()
         self._events = EventStoreServiceStub(channel)
         self._durable = DurableStreamServiceStub(channel)
         self._server = ServerServiceStub(channel)
@@ -54,8 +56,12 @@ class Calls:
     ) -> None:
         await self.close()
 
+    def _resumption(self, give_up_after: float | None) -> Resumption:
+        return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases)
+
     def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
-        return Attempts(self._retries, self._timeout if timeout is None else timeout, effect)
+        timeout = self._timeout if timeout is None else timeout
+        return Attempts(self._retries, timeout, effect, ended_leases=self._ended_leases)
 
     async def _call(
         self,

@@ -8,17 +8,19 @@ from typing import TypeAlias
 
 import grpc
 
-from factstr.aio.calls import Calls
+from factstr.aio.durable_streams import DurableStreams
+from factstr.aio.live_stream import LiveStream
 from factstr.aio.query_result import QueryResult
 from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
-from factstr.query import EVERYTHING, EventQuery
+from factstr.following import LiveFollowing
+from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.reading import Order, Reading
 from factstr.requests import append_effect, append_if_request, append_request
 from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
-from factstr.v1 import server_service_pb2
+from factstr.v1 import event_store_service_pb2, server_service_pb2
 
 _Decided: TypeAlias = Event | Iterable[Event] | None
 
@@ -41,7 +43,7 @@ def connect(
     return EventStore(channel, timeout=timeout, retries=retries, metadata=to.metadata)
 
 
-class EventStore(Calls):
+class EventStore(DurableStreams):
     """A FACTSTR event store, as `factstr.EventStore`, for one event loop.
 
     Closes its channel as an async context manager.
@@ -126,6 +128,37 @@ class EventStore(Calls):
                 if delay is None:
                     raise
             await asyncio.sleep(delay)
+
+    async def stream_all(self, *, after: int | None = None, give_up_after: float | None = None) -> LiveStream:
+        """Return every batch that is committed from now on: see `factstr.EventStore.stream_all`."""
+        following = LiveFollowing(after, self._resumption(give_up_after))
+        return await LiveStream(
+            following,
+            lambda: self._events.StreamAll(
+                event_store_service_pb2.StreamAllRequest(after_sequence_number=following.position),
+                metadata=self._metadata,
+            ),
+        ).start()
+
+    async def stream_to(
+        self, query: EventQuery, *, after: int | None = None, give_up_after: float | None = None
+    ) -> LiveStream:
+        """Return the batches that match, from now on or after a sequence number: see `factstr.EventStore.stream_to`.
+
+        async with await store.stream_to(where("tool-registered"), after=0) as batches:
+            async for batch in batches: ...
+        """
+        following = LiveFollowing(after, self._resumption(give_up_after))
+        wanted = checked_query(query).to_proto()
+        return await LiveStream(
+            following,
+            lambda: self._events.StreamTo(
+                event_store_service_pb2.StreamToRequest(
+                    query=wanted, after_sequence_number=following.position
+                ),
+                metadata=self._metadata,
+            ),
+        ).start()
 
     async def server_info(self, *, timeout: float | None = None) -> ServerInfo:
         """Return what the server is, where its log ends, and what it allows."""

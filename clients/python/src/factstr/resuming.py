@@ -1,0 +1,104 @@
+"""Owns when an interrupted stream is taken up again, after how long, and how long a silence is an interruption.
+
+Pure: the synchronous and the asyncio streams drive it, each with its own way to read and to wait.
+"""
+
+from typing import Final, NoReturn
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from factstr.event import duration
+from factstr.retry import Attempts, Effect, Retries
+
+_HEARTBEATS_MISSED: Final = 3
+_GRACE: Final = 5.0
+"""Seconds beyond the heartbeats, for a server, a network or a caller's machine that is busy."""
+_USUAL_HEARTBEAT: Final = 10.0
+"""Seconds between the messages of a server that has not said yet how often they come."""
+
+
+class Interrupted(grpc.RpcError):
+    """A stream that fell silent, or ended without saying why: as good as a lost connection."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self._message = message
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return self._message
+
+    def trailing_metadata(self) -> tuple[()]:
+        return ()
+
+
+class Resumption:
+    """One stream's way through interruptions.
+
+    Until it has begun, the ordinary limits of a call hold. From then on it is taken up again for as long as it takes,
+    or for `give_up_after` seconds in which it did not come further.
+    """
+
+    def __init__(
+        self,
+        retries: Retries,
+        timeout: float | None,
+        give_up_after: float | None,
+        ended_leases: set[int],
+    ) -> None:
+        self._retries = retries
+        self._timeout = timeout
+        self.ended_leases = ended_leases
+        self._give_up_after = give_up_after
+        self._heartbeat = _USUAL_HEARTBEAT
+        self._has_begun = False
+        self.is_open = False
+        self._attempts: Attempts | None = self.ordinary_attempts()
+
+    def opened(self, heartbeat_interval: Duration) -> None:
+        """Take note that a call has begun to deliver, and how often it says something from now on."""
+        self._heartbeat = duration(heartbeat_interval).total_seconds() or _USUAL_HEARTBEAT
+        self.is_open = True
+        if not self._has_begun:
+            self._has_begun = True
+            self._attempts = None
+
+    def progressed(self) -> None:
+        """Take note of a sign of life that is more than a beginning: a server may fail after each of those."""
+        self._attempts = None
+
+    def patience(self) -> float:
+        """Return how many seconds to wait for the next message."""
+        silence = _HEARTBEATS_MISSED * self._heartbeat + _GRACE
+        left = None if self.is_open or self._attempts is None else self._attempts.remaining()
+        return silence if left is None else min(silence, left)
+
+    def delay_after(self, failure: grpc.RpcError) -> float:
+        """Return how many seconds to wait before the next call; raise the FactstrError when there is none."""
+        self.is_open = False
+        if self._attempts is None:
+            self._attempts = self.attempts()
+        return self._attempts.delay_after(failure)
+
+    def not_taken(self, refusal: Exception) -> NoReturn:
+        """Raise what it means that the channel took no call."""
+        (self._attempts or self.attempts()).not_taken(refusal)
+
+    def cut_off(self, ended: BaseException) -> NoReturn:
+        """Raise what it means that the store was closed under the stream."""
+        (self._attempts or self.attempts()).cut_off(ended)
+
+    def attempts(self) -> Attempts:
+        """Return the attempts of a call that belongs to the stream: as lasting as the stream itself."""
+        if not self._has_begun:
+            return self.ordinary_attempts()
+        return Attempts(
+            self._retries, self._give_up_after, Effect.NONE, endless=True, longest_try=self._timeout
+        )
+
+    def ordinary_attempts(self) -> Attempts:
+        """Return the attempts that any other call has."""
+        return Attempts(self._retries, self._timeout, Effect.NONE, ended_leases=self.ended_leases)

@@ -1,0 +1,100 @@
+"""When an interrupted stream is taken up again, and how long it waits for a sign of life."""
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+import factstr
+from factstr.resuming import Interrupted, Resumption
+from tests.client.fake_server import Refusal, busy
+from tests.client.test_errors import Failure
+
+LOST = Failure(Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost"))
+SECOND = Duration(seconds=1)
+
+
+def resumption(
+    *, limit: int = 2, first_delay: float = 0, timeout: float | None = 30, give_up_after: float | None = None
+) -> Resumption:
+    return Resumption(factstr.Retries(limit, first_delay), timeout, give_up_after, set())
+
+
+def test_until_it_has_begun_a_stream_has_the_attempts_of_any_other_call() -> None:
+    opening = resumption(limit=2)
+    opening.delay_after(LOST)
+    opening.delay_after(LOST)
+    with pytest.raises(factstr.Unavailable):
+        opening.delay_after(LOST)
+
+
+def test_a_stream_that_has_begun_is_taken_up_as_often_as_it_takes() -> None:
+    begun = resumption(limit=0)
+    begun.opened(SECOND)
+    for _ in range(1_000):
+        begun.delay_after(LOST)
+
+
+def test_a_stream_is_given_up_after_the_time_that_it_may_be_interrupted() -> None:
+    begun = resumption(give_up_after=5)
+    begun.opened(SECOND)
+    begun.delay_after(LOST)
+    with pytest.raises(factstr.ServerBusy):
+        begun.delay_after(Failure(busy(6)))
+
+
+def test_the_delay_that_a_server_asks_for_is_kept() -> None:
+    begun = resumption()
+    begun.opened(SECOND)
+    assert begun.delay_after(Failure(busy(7))) == 7
+
+
+def test_a_server_that_fails_after_each_beginning_is_asked_less_and_less_often() -> None:
+    begun = resumption(first_delay=0.1)
+    begun.opened(SECOND)
+    assert begun.delay_after(LOST) <= 0.1
+    begun.opened(SECOND)
+    assert 0.1 <= begun.delay_after(LOST) <= 0.2
+    begun.opened(SECOND)
+    begun.progressed()
+    assert begun.delay_after(LOST) <= 0.1
+
+
+def test_a_defect_of_the_server_ends_a_stream_instead_of_being_met_for_ever() -> None:
+    begun = resumption()
+    begun.opened(SECOND)
+    with pytest.raises(factstr.ServerError):
+        begun.delay_after(Failure(Refusal(grpc.StatusCode.INTERNAL, "defect", "INTERNAL")))
+
+
+def test_silence_is_three_heartbeats_and_some_seconds() -> None:
+    opening = resumption(timeout=None)
+    assert opening.patience() == 35
+    opening.opened(SECOND)
+    assert opening.patience() == 8
+    opening.opened(Duration())
+    assert opening.patience() == 35
+
+
+def test_the_beginning_is_not_waited_for_longer_than_any_call() -> None:
+    opening = resumption(timeout=3)
+    assert 0 < opening.patience() <= 3
+    opening.opened(Duration(seconds=10))
+    assert opening.patience() == 35
+    opening.delay_after(LOST)
+    assert 0 < opening.patience() <= 3
+
+
+def test_who_waits_for_a_lease_has_begun_nothing_but_waits_on() -> None:
+    opening = resumption(limit=1, timeout=3)
+    for _ in range(10):
+        opening.progressed()
+        assert opening.patience() == 35
+        opening.delay_after(LOST)
+    with pytest.raises(factstr.Unavailable):
+        opening.delay_after(LOST)
+
+
+def test_an_interruption_is_as_good_as_a_lost_connection() -> None:
+    with pytest.raises(factstr.Unavailable, match="nothing for 8 s") as raised:
+        resumption(limit=0).delay_after(Interrupted("the server said nothing for 8 s"))
+    assert raised.value.reason is None
