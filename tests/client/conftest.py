@@ -1,7 +1,8 @@
-"""What the client's tests share: a fake server on a free port, and stores that talk to it."""
+"""What the client's tests share: a fake server on a free port, stores that talk to it, and a real server."""
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ import factstr
 from tests.client.command import Command
 from tests.client.fake_server import FakeServer, serve
 from tests.client.fake_streams import StreamingServer
+from tests.client.server_process import Server
 
 IMPATIENT = factstr.Retries(first_delay=0)
 
@@ -41,3 +43,11 @@ def factstr_command(
         if name.startswith("FACTSTR_"):
             monkeypatch.delenv(name)
     return Command(fake, capsys, monkeypatch)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.kill()

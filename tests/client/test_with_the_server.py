@@ -3,10 +3,9 @@
 import gzip
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,46 +13,9 @@ import pytest
 
 import factstr
 from tests.client.command import Ended
+from tests.client.server_process import Server
 
 IMPATIENT = factstr.Retries(limit=0)
-
-
-class Server:
-    """`factstr-server` on a SQLite file and a Unix socket; it can be killed and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.target = f"unix:{folder}/factstr.sock"
-        # An old client's environment has no server: there, another environment's Python runs it.
-        python = os.environ.get("FACTSTR_TEST_SERVER_PYTHON", sys.executable)
-        self._command = [python, "-m", "factstr_server", "--store", f"sqlite:///{folder}/facts.db"]
-        self._command += ["--listen", self.target]
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-        )
-        assert self._process.stdout is not None
-        said = []
-        for line in self._process.stdout:
-            if " serves " in line:
-                return
-            said.append(line)
-        raise AssertionError("".join(said))
-
-    def kill(self) -> None:
-        if self._process is not None:
-            with self._process:
-                self._process.send_signal(signal.SIGKILL)
-            self._process = None
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    server.start()
-    yield server
-    server.kill()
 
 
 def environment(server: Server) -> dict[str, str]:
