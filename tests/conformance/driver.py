@@ -4,66 +4,48 @@ A law is written against these alone, so that it holds for every store and every
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
-from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import pytest
 
+from factstr_server.log.event_log import DEFAULT_HEARTBEAT_INTERVAL
 from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.protocol import Store, StoreOptions
+from tests.conformance.facts import (
+    EVERYTHING,
+    NO_METADATA,
+    Fact,
+    Filter,
+    NewFact,
+    Query,
+    of_type,
+    where,
+)
+from tests.conformance.failure import Failure, Violation
+from tests.conformance.streams import FROM_THE_BEGINNING, DurableStream, Listing, Start, Stream
 
-NO_METADATA: Mapping[str, str] = MappingProxyType({})
-
-
-class NewFact(NamedTuple):
-    """A fact to append."""
-
-    event_type: str = "happened"
-    payload: str = "{}"
-    metadata: Mapping[str, str] = NO_METADATA
-
-
-class Fact(NamedTuple):
-    """A fact as it came back; the time in microseconds since 1970."""
-
-    sequence_number: int
-    occurred_at: int
-    event_type: str
-    payload: str
-    metadata: Mapping[str, str]
-
-    @property
-    def appended(self) -> NewFact:
-        return NewFact(self.event_type, self.payload, self.metadata)
-
-
-class Filter(NamedTuple):
-    """One alternative of a query. None = unset, which is not the same as empty."""
-
-    types: tuple[str, ...] | None = None
-    predicates: tuple[str, ...] | None = None
-
-
-class Query(NamedTuple):
-    """Filters joined by OR, and the exclusive cursor of returned facts (`min_sequence_number`)."""
-
-    filters: tuple[Filter, ...] = ()
-    after: int | None = None
-
-
-EVERYTHING = Query()
-
-
-def of_type(*types: str) -> Query:
-    return Query((Filter(types=types),))
-
-
-def where(*predicates: str) -> Query:
-    return Query((Filter(predicates=predicates),))
+__all__ = (
+    "EVERYTHING",
+    "NO_METADATA",
+    "Answer",
+    "Appended",
+    "Driver",
+    "Fact",
+    "Failure",
+    "Filter",
+    "Info",
+    "NewFact",
+    "Options",
+    "Part",
+    "Query",
+    "Violation",
+    "of_type",
+    "refused",
+    "where",
+)
 
 
 class Appended(NamedTuple):
@@ -116,34 +98,15 @@ class Info(NamedTuple):
     head: int
 
 
-class Violation(NamedTuple):
-    field: str
-    description: str
-
-
-@dataclass(eq=False)
-class Failure(Exception):
-    """A refused call. The status code is known over the wire alone."""
-
-    reason: str
-    message: str
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    violations: tuple[Violation, ...] = ()
-    expected: int | None = None
-    actual: int | None = None
-    code: str | None = None
-
-    @property
-    def fields(self) -> list[str]:
-        return [violation.field for violation in self.violations]
-
-
 class Options(NamedTuple):
     """How a store is opened, beyond its URL."""
 
     idempotency_retention: timedelta | None = None
     wrap: Callable[[Store], Store] | None = None
     """Puts something around the store (faults, counters) each time it is opened."""
+    heartbeat_interval: timedelta = DEFAULT_HEARTBEAT_INTERVAL
+    drain: timedelta = timedelta(seconds=20)
+    """How long a server that stops waits for calls under way."""
 
 
 class Driver(ABC):
@@ -198,6 +161,48 @@ class Driver(ABC):
 
     @abstractmethod
     async def info(self) -> Info: ...
+
+    @abstractmethod
+    def stream_all(self, after: int | None = None) -> Stream: ...
+
+    @abstractmethod
+    def stream_to(self, query: Query, after: int | None = None) -> Stream: ...
+
+    @abstractmethod
+    def stream_all_durable(
+        self, name: str, *, window: int = 0, wait: bool = False, start: Start = FROM_THE_BEGINNING
+    ) -> Stream:
+        """With `window` the most unacknowledged batches (0 = the default), and `start` for a new name."""
+
+    @abstractmethod
+    def stream_to_durable(
+        self,
+        name: str,
+        query: Query,
+        *,
+        window: int = 0,
+        wait: bool = False,
+        start: Start = FROM_THE_BEGINNING,
+    ) -> Stream: ...
+
+    @abstractmethod
+    async def acknowledge(self, name: str, token: str) -> int: ...
+
+    @abstractmethod
+    async def list_durable(self, prefix: str = "", *, page_size: int = 100, token: str = "") -> Listing: ...
+
+    @abstractmethod
+    async def durable(self, name: str) -> DurableStream: ...
+
+    @abstractmethod
+    async def reset(self, name: str, cursor: int, *, force: bool = False) -> DurableStream: ...
+
+    @abstractmethod
+    async def delete(self, name: str, *, force: bool = False) -> None: ...
+
+    @abstractmethod
+    async def await_cursor(self, name: str, number: int, seconds: float | None = 5) -> tuple[int, bool]:
+        """The cursor, and whether it has reached the number."""
 
     async def query(
         self,

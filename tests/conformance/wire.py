@@ -2,18 +2,25 @@
 
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 
-from factstr.v1 import errors_pb2, event_pb2, event_store_service_pb2, server_service_pb2
+from factstr.v1 import (
+    durable_stream_service_pb2,
+    errors_pb2,
+    event_pb2,
+    event_store_service_pb2,
+    server_service_pb2,
+)
+from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
 from factstr.v1.server_service_pb2_grpc import ServerServiceStub
 from factstr_server.server import Server, running
 from factstr_server.settings import Settings
-from tests.conformance.direct import fact_of
 from tests.conformance.driver import (
     EVERYTHING,
     Appended,
@@ -25,9 +32,13 @@ from tests.conformance.driver import (
     Query,
     Violation,
 )
+from tests.conformance.service_values import fact_of
+from tests.conformance.streams import FROM_THE_BEGINNING, DurableStream, Listing, Start, Stream
+from tests.conformance.wire_streams import durable_stream_of, start_of, stream_of
 
 if TYPE_CHECKING:
     # The types of a stub on an aio channel; they exist for type checkers alone.
+    from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceAsyncStub
     from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceAsyncStub
     from factstr.v1.server_service_pb2_grpc import ServerServiceAsyncStub
 
@@ -41,6 +52,7 @@ class Wire(Driver):
     server: Server
     channel: grpc.aio.Channel
     _events: "EventStoreServiceAsyncStub"
+    _durable: "DurableStreamServiceAsyncStub"
     _about: "ServerServiceAsyncStub"
 
     async def start(self) -> None:
@@ -48,6 +60,8 @@ class Wire(Driver):
             store=self.url,
             listen=("127.0.0.1:0",),
             idempotency_retention=self.options.idempotency_retention,
+            heartbeat_interval=self.options.heartbeat_interval,
+            drain=self.options.drain,
         )
         store = self.opened() if self.options.wrap else None
         async with AsyncExitStack() as stack:
@@ -56,6 +70,7 @@ class Wire(Driver):
                 grpc.aio.insecure_channel(self.server.addresses[0])
             )
             self._events = EventStoreServiceStub(self.channel)
+            self._durable = DurableStreamServiceStub(self.channel)
             self._about = ServerServiceStub(self.channel)
             self._open = stack.pop_all()
 
@@ -111,6 +126,78 @@ class Wire(Driver):
         return Info(
             response.store_kind, response.store_id, response.history_id, response.head_sequence_number
         )
+
+    def stream_all(self, after: int | None = None) -> Stream:
+        request = event_store_service_pb2.StreamAllRequest(after_sequence_number=after)
+        return stream_of(self._events.StreamAll(request), failure_of)
+
+    def stream_to(self, query: Query, after: int | None = None) -> Stream:
+        request = event_store_service_pb2.StreamToRequest(
+            query=query_message(query), after_sequence_number=after
+        )
+        return stream_of(self._events.StreamTo(request), failure_of)
+
+    def stream_all_durable(
+        self, name: str, *, window: int = 0, wait: bool = False, start: Start = FROM_THE_BEGINNING
+    ) -> Stream:
+        request = event_store_service_pb2.StreamAllDurableRequest(
+            durable_stream=name, max_unacknowledged_batches=window, wait_for_lease=wait, **start_of(start)
+        )
+        return stream_of(self._events.StreamAllDurable(request), failure_of)
+
+    def stream_to_durable(
+        self,
+        name: str,
+        query: Query,
+        *,
+        window: int = 0,
+        wait: bool = False,
+        start: Start = FROM_THE_BEGINNING,
+    ) -> Stream:
+        request = event_store_service_pb2.StreamToDurableRequest(
+            durable_stream=name,
+            query=query_message(query),
+            max_unacknowledged_batches=window,
+            wait_for_lease=wait,
+            **start_of(start),
+        )
+        return stream_of(self._events.StreamToDurable(request), failure_of)
+
+    async def acknowledge(self, name: str, token: str) -> int:
+        request = event_store_service_pb2.AcknowledgeDurableRequest(
+            durable_stream=name, acknowledgement_token=token
+        )
+        return (await told(self._events.AcknowledgeDurable(request))).cursor
+
+    async def list_durable(self, prefix: str = "", *, page_size: int = 100, token: str = "") -> Listing:
+        request = durable_stream_service_pb2.ListDurableStreamsRequest(
+            page_size=page_size, page_token=token, name_prefix=prefix
+        )
+        response = await told(self._durable.ListDurableStreams(request))
+        return Listing(list(map(durable_stream_of, response.durable_streams)), response.next_page_token)
+
+    async def durable(self, name: str) -> DurableStream:
+        request = durable_stream_service_pb2.GetDurableStreamRequest(durable_stream=name)
+        return durable_stream_of((await told(self._durable.GetDurableStream(request))).durable_stream)
+
+    async def reset(self, name: str, cursor: int, *, force: bool = False) -> DurableStream:
+        request = durable_stream_service_pb2.ResetDurableStreamRequest(
+            durable_stream=name, cursor=cursor, force=force
+        )
+        return durable_stream_of((await told(self._durable.ResetDurableStream(request))).durable_stream)
+
+    async def delete(self, name: str, *, force: bool = False) -> None:
+        request = durable_stream_service_pb2.DeleteDurableStreamRequest(durable_stream=name, force=force)
+        await told(self._durable.DeleteDurableStream(request))
+
+    async def await_cursor(self, name: str, number: int, seconds: float | None = 5) -> tuple[int, bool]:
+        request = durable_stream_service_pb2.AwaitDurableStreamRequest(
+            durable_stream=name, sequence_number=number
+        )
+        if seconds is not None:
+            request.timeout.FromTimedelta(timedelta(seconds=seconds))
+        response = await told(self._durable.AwaitDurableStream(request))
+        return response.cursor, response.reached
 
 
 def new_events(facts: Iterable[NewFact]) -> list[event_pb2.NewEvent]:

@@ -125,7 +125,9 @@ class _Page:
         return True
 
     def _records_up_to(self, position: int) -> list[bytes]:
-        return self.records[self.position - self._window.after : position - self._window.after]
+        """Those that are not in the page yet; none when the window begins inside a batch that begins before it."""
+        end = max(position, self.position)
+        return self.records[self.position - self._window.after : end - self._window.after]
 
     def _fitting(self, records: list[bytes]) -> int:
         """How many of the records have room as batches of one; a page takes at least one batch."""
