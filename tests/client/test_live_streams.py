@@ -316,6 +316,23 @@ def test_a_caller_who_takes_his_time_is_not_taken_for_a_silent_server(
     assert len(fake.requests) == 1
 
 
+def test_a_caller_who_is_interrupted_can_read_on(
+    fake: StreamingServer, store: factstr.EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.commit("1")
+    with store.stream_all(after=0) as stream:
+
+        def interrupt(message: Live) -> None:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(stream._following, "take", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            next(stream)
+        assert numbers([next(stream)]) == [1]
+    assert asked_after(fake) == [0, 0]
+
+
 def test_a_stream_can_be_closed_under_the_thread_that_reads_it(
     fake: StreamingServer, store: factstr.EventStore
 ) -> None:

@@ -65,7 +65,8 @@ class Following(ABC, Generic[BatchT]):
 
     def hand_over(self) -> BatchT:
         """Return the next batch, to be taken as delivered."""
-        batch = self._batch(self._batches.popleft())
+        batch = self._batch(self._batches[0])
+        self._batches.popleft()
         self._reached(batch.last_sequence_number)
         return batch
 

@@ -64,8 +64,7 @@ class Reader(StreamState[BatchT]):
     def close(self) -> None:
         """End the stream, also for a thread that is reading it. Harmless after the end, and again."""
         self._closed.set()
-        if self._call is not None:
-            self._call.cancel()
+        self._drop_call()
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +89,10 @@ class Reader(StreamState[BatchT]):
         except FactstrError:
             self.close()
             raise
+        except BaseException:
+            # The caller was interrupted, perhaps with a message in hand, and gRPC cannot read on in this call.
+            self._drop_call()
+            raise
         return False
 
     def _receive(self) -> Message:
@@ -102,16 +105,16 @@ class Reader(StreamState[BatchT]):
             if failure.code() is grpc.StatusCode.CANCELLED and monotonic() >= ends_at:
                 raise Interrupted(f"the server said nothing for {patience:g} s") from failure
             raise
-        except BaseException:
-            # The caller was interrupted; gRPC cannot read on in this call.
-            self._call = None
-            call.cancel()
-            raise
         finally:
             self._wait_ends_at = _NEVER
         if message is None:
             raise Interrupted("the stream ended without a reason")
         return message
+
+    def _drop_call(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
 
     def _open(self) -> Responses:
         try:

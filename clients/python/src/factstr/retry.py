@@ -170,9 +170,11 @@ class Attempts:
             return error.lease_epoch in self._ended_leases
         if self._effect is Effect.TWICE:
             return False
-        if error.reason in _AMBIGUOUS:
-            return not self._endless
-        return error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
+        if self._endless and error.reason == "INTERNAL":
+            return False
+        return error.reason in _AMBIGUOUS or (
+            error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
+        )
 
 
 def _closed() -> StoreClosed:
