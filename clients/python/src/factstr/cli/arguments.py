@@ -1,24 +1,11 @@
-"""Owns the commands and the flags of each."""
+"""Owns the commands and their flags; those about streams are `stream_arguments`'."""
 
-from argparse import (
-    ArgumentParser,
-    ArgumentTypeError,
-    Namespace,
-    RawDescriptionHelpFormatter,
-    _SubParsersAction,
-)
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 
-from google.protobuf import json_format
-
-from factstr.cli import appending, exporting, importing, info, querying
-from factstr.cli.batches import LONGEST_PREFIX
+from factstr.cli import appending, exporting, importing, info, querying, values
+from factstr.cli.declaring import Commands, add_context, declare
 from factstr.cli.settings import add_settings, fill_in
-from factstr.query import EventQuery
-from factstr.v1 import event_pb2
-
-_Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
 
 def parse(arguments: Sequence[str] | None) -> Namespace:
@@ -40,7 +27,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     _add_query(commands)
     _add_import(commands)
     _add_export(commands)
-    _command(
+    declare(
         commands,
         "info",
         info.run,
@@ -52,34 +39,22 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     return options
 
 
-def _command(
-    commands: _Commands, name: str, run: Callable[[Namespace], int], what: str, *examples: str
-) -> ArgumentParser:
-    parser: ArgumentParser = commands.add_parser(
-        name,
-        help=what,
-        description=f"{what[0].upper()}{what[1:]}.",
-        epilog="\n  ".join(["examples:" if len(examples) > 1 else "example:", *examples]),
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run, wrong_usage=parser.error)
-    add_settings(parser)
-    return parser
-
-
 def _add_events(parser: ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help="events as NDJSON, one a line; - for stdin")
     parser.add_argument("--type", metavar="TYPE", help="the event's type")
     parser.add_argument("--payload", metavar="JSON", help="the event's payload, stored byte for byte")
     parser.add_argument(
-        "--metadata", action="append", type=_pair, metavar="KEY=VALUE", help="of the event; may be repeated"
+        "--metadata",
+        action="append",
+        type=values.pair,
+        metavar="KEY=VALUE",
+        help="of the event; may be repeated",
     )
     parser.add_argument("--idempotency-key", metavar="KEY", help="makes a repetition of this append harmless")
 
 
-def _add_append(commands: _Commands) -> None:
-    parser = _command(
+def _add_append(commands: Commands) -> None:
+    parser = declare(
         commands,
         "append",
         appending.run_append,
@@ -90,8 +65,8 @@ def _add_append(commands: _Commands) -> None:
     _add_events(parser)
 
 
-def _add_append_if(commands: _Commands) -> None:
-    parser = _command(
+def _add_append_if(commands: Commands) -> None:
+    parser = declare(
         commands,
         "append-if",
         appending.run_append_if,
@@ -100,18 +75,18 @@ def _add_append_if(commands: _Commands) -> None:
         """    --where-payload '{"tool":{"id":"drill-1"}}' --expected-version 15""",
     )
     _add_events(parser)
-    _add_context(parser, "--where-type", "--where-payload")
+    add_context(parser, "--where-type", "--where-payload")
     parser.add_argument(
         "--expected-version",
         required=True,
-        type=_version,
+        type=values.version,
         metavar="N|none",
         help="the context's version, as `factstr query --version-only` prints it",
     )
 
 
-def _add_query(commands: _Commands) -> None:
-    parser = _command(
+def _add_query(commands: Commands) -> None:
+    parser = declare(
         commands,
         "query",
         querying.run,
@@ -127,8 +102,8 @@ def _add_query(commands: _Commands) -> None:
     )
 
 
-def _add_import(commands: _Commands) -> None:
-    parser = _command(
+def _add_import(commands: Commands) -> None:
+    parser = declare(
         commands,
         "import",
         importing.run,
@@ -138,18 +113,18 @@ def _add_import(commands: _Commands) -> None:
     )
     parser.add_argument("file", nargs="?", default="-", metavar="FILE", help="- for stdin (default)")
     parser.add_argument(
-        "--batch", type=_positive, default=500, metavar="N", help="events an append (default 500)"
+        "--batch", type=values.positive, default=500, metavar="N", help="events an append (default 500)"
     )
     parser.add_argument(
         "--idempotency-prefix",
-        type=_prefix,
+        type=values.prefix,
         metavar="PREFIX",
         help="names this import: repeated with the same file and --batch it adds only what is missing",
     )
 
 
-def _add_export(commands: _Commands) -> None:
-    parser = _command(
+def _add_export(commands: Commands) -> None:
+    parser = declare(
         commands,
         "export",
         exporting.run,
@@ -162,64 +137,11 @@ def _add_export(commands: _Commands) -> None:
 
 
 def _add_selection(parser: ArgumentParser) -> None:
-    _add_context(parser, "--type", "--payload")
-    parser.add_argument("--after", type=_number, metavar="N", help="only facts after this sequence number")
-    parser.add_argument("--before", type=_number, metavar="N", help="only facts before this sequence number")
-    parser.add_argument("--limit", type=_number, metavar="N", help="at most so many facts")
-
-
-def _add_context(parser: ArgumentParser, types: str, payloads: str) -> None:
+    add_context(parser, "--type", "--payload")
     parser.add_argument(
-        types, dest="where_type", action="append", metavar="TYPE", help="any of these types; may be repeated"
+        "--after", type=values.number, metavar="N", help="only facts after this sequence number"
     )
     parser.add_argument(
-        payloads,
-        dest="where_payload",
-        action="append",
-        metavar="JSON",
-        help="payloads that hold at least any of these; may be repeated",
+        "--before", type=values.number, metavar="N", help="only facts before this sequence number"
     )
-    parser.add_argument(
-        "--query",
-        type=_query,
-        metavar="JSON",
-        help="a whole EventQuery as protobuf JSON, instead of the two above",
-    )
-
-
-def _query(text: str) -> EventQuery:
-    try:
-        return EventQuery.from_proto(json_format.Parse(text, event_pb2.EventQuery()))
-    except json_format.ParseError as error:
-        example = '{"filters":[{"eventTypes":{"anyOf":["tool-registered"]}}]}'
-        raise ArgumentTypeError(f"not an EventQuery such as {example}: {error}") from error
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < 2**64):
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 2^64 - 1")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = _number(text)
-    if number == 0:
-        raise ArgumentTypeError("0 is too few; at least 1 is needed")
-    return number
-
-
-def _version(text: str) -> int | None:
-    return None if text == "none" else _number(text)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    return key, value
-
-
-def _prefix(text: str) -> str:
-    if not 0 < len(text) <= LONGEST_PREFIX:
-        raise ArgumentTypeError(f"{len(text)} characters; it takes 1 to {LONGEST_PREFIX}")
-    return text
+    parser.add_argument("--limit", type=values.number, metavar="N", help="at most so many facts")

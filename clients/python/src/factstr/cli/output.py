@@ -1,23 +1,17 @@
-"""Owns what goes to stdout: aligned and readable for people, NDJSON for programs."""
+"""Owns what goes to stdout, and whether it is for people or, as NDJSON, for programs."""
 
-import os
-import shutil
 import sys
-import unicodedata
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, islice
 from typing import BinaryIO, Final
 
-from factstr.cli.ndjson import line_from_record, to_line, utc
+from factstr.cli.ndjson import line_from_record, to_line
+from factstr.cli.terminal import cut, dim, line_width, padded, visible, width_of
 from factstr.event import EventRecord
 
 STANDARD_OUTPUT: Final = "standard output"
 """Its name in messages."""
-
-_WIDEST_TYPE: Final = 40
-_LOOK_AHEAD: Final = 50
 
 
 def for_people(options: Namespace) -> bool:
@@ -65,62 +59,25 @@ def write_fields(fields: Sequence[tuple[str, object]]) -> None:
     write_lines(f"{name:<{width}}  {visible(str(value))}\n" for name, value in fields)
 
 
+def write_columns(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()
+) -> None:
+    """Write rows under headings, cut at the terminal's width; the columns named in `right` are aligned there."""
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(width_of, column)) for column in zip(headings, *shown, strict=True)]
+    line_ends = line_width()
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = [
+            " " * (width - width_of(cell)) + cell if index in right else padded(cell, width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        text = "  ".join(aligned).rstrip()
+        return text if line_ends is None else cut(text, line_ends)
+
+    write_lines([dim(line(headings), sys.stdout) + "\n", *(line(row) + "\n" for row in shown)])
+
+
 def write_records(records: Iterable[EventRecord]) -> None:
     """Write records as NDJSON, payloads byte for byte."""
     write_lines(map(line_from_record, records))
-
-
-def write_table(records: Iterable[EventRecord]) -> None:
-    """Write records in columns, one line each, cut at the terminal's width."""
-    remaining = iter(records)
-    # The first ones decide how wide the columns are; so a result of any size starts at once.
-    first = list(islice(remaining, _LOOK_AHEAD))
-    type_width = min(_WIDEST_TYPE, max((_width(visible(r.event_type)) for r in first), default=0))
-    number_width = max((len(str(r.sequence_number)) for r in first), default=0)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    write_lines(_row(record, number_width, type_width, width) for record in chain(first, remaining))
-
-
-def _row(record: EventRecord, number_width: int, type_width: int, width: int | None) -> str:
-    event_type = visible(record.event_type)
-    lead = f"{record.sequence_number:>{number_width}}  {utc(record.occurred_at)}"
-    rest = event_type + " " * (type_width - _width(event_type)) + "  " + visible(record.payload_text)
-    if record.metadata:
-        rest += "  " + " ".join(f"{visible(key)}={visible(value)}" for key, value in record.metadata.items())
-    if width is not None:
-        rest = _cut(rest, max(width - len(lead) - 2, 1))
-    return f"{_dim(lead)}  {rest}\n"
-
-
-def visible(text: str) -> str:
-    """Return a text without anything that a terminal would obey instead of show."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " if c in "\n\r\t" else f"\\u{ord(c):04x}" for c in text)
-
-
-def _dim(text: str) -> str:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
-    return text if plain else f"\x1b[2m{text}\x1b[0m"
-
-
-def _width(text: str) -> int:
-    """Return how many columns a text takes on a terminal."""
-    return len(text) if text.isascii() else sum(map(_columns, text))
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
-        return text
-    used = 0
-    for index, character in enumerate(text):
-        used += _columns(character)
-        if used > width - 1:
-            return text[:index] + "…"
-    return text

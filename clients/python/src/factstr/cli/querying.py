@@ -5,8 +5,9 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from factstr.cli.output import for_people, write_lines, write_records, write_table
+from factstr.cli.output import for_people, write_lines, write_records
 from factstr.cli.session import open_store, selected
+from factstr.cli.table import write_table
 from factstr.event import EventRecord
 
 
