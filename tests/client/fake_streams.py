@@ -166,10 +166,7 @@ class StreamingServer(FakeServer, DurableStreamServiceServicer):
             return
         stream = self._opened(request, query, context)
         if stream.active and not request.wait_for_lease:
-            metadata = {"holder": "somebody", "lease_epoch": str(stream.epoch)}
-            Refusal(grpc.StatusCode.FAILED_PRECONDITION, "taken", "DURABLE_STREAM_ACTIVE", metadata).end(
-                context
-            )
+            active(stream).end(context)
         if stream.active:
             yield lease_waiting(stream.epoch)
         epoch = self._acquired(stream, context)
@@ -257,7 +254,7 @@ class StreamingServer(FakeServer, DurableStreamServiceServicer):
 
     def _freed(self, stream: Cursor, request: Any, context: Any) -> None:
         if stream.active and not request.force:
-            Refusal(grpc.StatusCode.FAILED_PRECONDITION, "taken", "DURABLE_STREAM_ACTIVE").end(context)
+            active(stream).end(context)
         if stream.active:
             self.epoch += 1
             stream.epoch, stream.active = self.epoch, False
@@ -376,6 +373,11 @@ def checkpoint(sequence_number: int) -> Live:
 
 def caught_up(head: int) -> Live:
     return Live(caught_up=event_store_service_pb2.CaughtUp(head_sequence_number=head))
+
+
+def active(stream: Cursor) -> Refusal:
+    metadata = {"holder": "somebody", "lease_epoch": str(stream.epoch)}
+    return Refusal(grpc.StatusCode.FAILED_PRECONDITION, "taken", "DURABLE_STREAM_ACTIVE", metadata)
 
 
 def ahead(asked_for: int, head: int) -> Refusal:

@@ -15,6 +15,7 @@ from tests.client.fake_streams import (
     Cursor,
     Step,
     StreamingServer,
+    active,
     durable_batches,
     durable_started,
     lease_waiting,
@@ -166,6 +167,17 @@ def test_an_error_of_the_callback_leaves_nothing_open(
     with store.stream_all_durable(NAME), pytest.raises(LookupError, match="somebody"):
         store.stream_all_durable(NAME, wait_for_lease=True, on_waiting=refuse)
     store.stream_all_durable(NAME).close()
+
+
+def test_a_lease_of_ones_own_that_the_server_has_not_seen_closed_is_waited_out(
+    fake: StreamingServer, store: factstr.EventStore
+) -> None:
+    with store.stream_all_durable(NAME) as batches:
+        unseen = active(Cursor(QUERY.to_proto(), 0, batches.lease_epoch))
+    fake.instead = [*[unseen] * 10, None]
+    store.stream_all_durable(NAME).close()
+    fake.instead = [unseen, None]
+    store.reset_durable_stream(NAME, force=True)
 
 
 def test_a_lease_that_was_just_closed_is_in_nobodys_way(

@@ -26,6 +26,7 @@ from tests.client.fake_streams import (
     live_batches,
     live_started,
 )
+from tests.client.test_errors import Failure
 
 Code = grpc.StatusCode
 DIVERGED = Refusal(Code.DATA_LOSS, "another log", "LOG_DIVERGED")
@@ -342,6 +343,28 @@ def test_a_stream_can_be_closed_under_the_thread_that_reads_it(
         stream.close()
         assert reading.result() == []
     stream.close()
+    assert list(stream) == []
+
+
+def test_a_call_that_is_opened_while_the_stream_is_closed_is_not_left_behind(
+    fake: StreamingServer, store: factstr.EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Call:
+        is_cancelled = False
+
+        def cancel(self) -> None:
+            self.is_cancelled = True
+
+        def __next__(self) -> Live:
+            raise Failure(Refusal(Code.CANCELLED)) if self.is_cancelled else AssertionError
+
+    def open_while_closed() -> Call:
+        stream.close()
+        return Call()
+
+    fake.play = [[live_started(), LOST]]
+    stream = store.stream_all()
+    monkeypatch.setattr(stream, "_open_call", open_while_closed)
     assert list(stream) == []
 
 

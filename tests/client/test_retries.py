@@ -4,7 +4,7 @@ import grpc
 import pytest
 
 import factstr
-from factstr.retry import Attempts, Effect, Retries, conflict_delays
+from factstr.retry import Attempts, Effect, LastingAttempts, Retries, conflict_delays
 from tests.client.fake_server import Refusal, busy, conflict
 from tests.client.test_errors import Failure
 
@@ -113,8 +113,8 @@ def test_the_delay_stays_at_its_limit_for_as_long_as_it_takes() -> None:
     assert 1 <= Retries().delay(100_000) <= 2
 
 
-def test_what_is_repeated_without_end_stops_at_its_deadline_and_at_defects() -> None:
-    attempts = Attempts(Retries(limit=0, first_delay=0), 5.0, Effect.NONE, endless=True)
+def test_what_is_repeated_for_as_long_as_it_takes_ends_when_given_up_and_at_defects() -> None:
+    attempts = LastingAttempts(Retries(limit=0, first_delay=0), None, 5.0)
     for _ in range(100):
         attempts.delay_after(Failure(AMBIGUOUS[0]))
     with pytest.raises(factstr.Unavailable):
@@ -123,17 +123,23 @@ def test_what_is_repeated_without_end_stops_at_its_deadline_and_at_defects() -> 
         attempts.delay_after(Failure(Refusal(Code.INTERNAL, "defect", "INTERNAL")))
 
 
-def test_an_attempt_may_have_less_time_than_all_together() -> None:
-    assert Attempts(Retries(), None, Effect.NONE, longest_try=3.0).remaining() == 3.0
-    assert Attempts(Retries(), 9.0, Effect.NONE, longest_try=3.0).remaining() == 3.0
-    assert Attempts(Retries(), 0.0, Effect.NONE, longest_try=3.0).remaining() == 0.0
+def test_the_time_to_give_up_runs_from_the_first_failure() -> None:
+    assert LastingAttempts(Retries(), None, None).remaining() is None
+    attempts = LastingAttempts(Retries(first_delay=0), 3.0, 2.0)
+    assert attempts.remaining() == 3.0, "nothing has failed yet"
+    attempts.delay_after(Failure(AMBIGUOUS[0]))
+    left = attempts.remaining()
+    assert left is not None
+    assert 0 < left <= 2.0
 
 
 def test_only_a_lease_of_ones_own_that_has_ended_is_waited_out() -> None:
     active = Refusal(Code.FAILED_PRECONDITION, "no", "DURABLE_STREAM_ACTIVE", {"lease_epoch": "7"})
-    Attempts(Retries(), None, Effect.TWICE, ended_leases={7}).delay_after(Failure(active))
+    own = Attempts(Retries(limit=1), 60.0, Effect.TWICE, {7})
+    for _ in range(3):
+        own.delay_after(Failure(active))
     with pytest.raises(factstr.DurableStreamActive):
-        Attempts(Retries(), None, Effect.TWICE, ended_leases={6}).delay_after(Failure(active))
+        Attempts(Retries(), None, Effect.TWICE, {6}).delay_after(Failure(active))
 
 
 def test_those_who_lost_the_same_conflict_spread_over_the_whole_delay() -> None:

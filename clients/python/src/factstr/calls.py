@@ -60,7 +60,7 @@ class Calls:
 
     def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
         timeout = self._timeout if timeout is None else timeout
-        return Attempts(self._retries, timeout, effect, ended_leases=self._ended_leases)
+        return Attempts(self._retries, timeout, effect, self._ended_leases)
 
     def _call(
         self,

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from factstr.event import duration
-from factstr.retry import Attempts, Effect, Retries
+from factstr.retry import Attempts, Effect, LastingAttempts, Retries
 
 _HEARTBEATS_MISSED: Final = 3
 _GRACE: Final = 5.0
@@ -87,18 +87,12 @@ class Resumption:
         """Raise what it means that the channel took no call."""
         (self._attempts or self.attempts()).not_taken(refusal)
 
-    def cut_off(self, ended: BaseException) -> NoReturn:
-        """Raise what it means that the store was closed under the stream."""
-        (self._attempts or self.attempts()).cut_off(ended)
-
     def attempts(self) -> Attempts:
         """Return the attempts of a call that belongs to the stream: as lasting as the stream itself."""
         if not self._has_begun:
             return self.ordinary_attempts()
-        return Attempts(
-            self._retries, self._give_up_after, Effect.NONE, endless=True, longest_try=self._timeout
-        )
+        return LastingAttempts(self._retries, self._timeout, self._give_up_after)
 
     def ordinary_attempts(self) -> Attempts:
         """Return the attempts that any other call has."""
-        return Attempts(self._retries, self._timeout, Effect.NONE, ended_leases=self.ended_leases)
+        return Attempts(self._retries, self._timeout, Effect.NONE, self.ended_leases)

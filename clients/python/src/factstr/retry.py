@@ -4,8 +4,9 @@ Pure: the synchronous and the asyncio store drive it, each with its own way to c
 """
 
 import random
+import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from time import monotonic
 from typing import Final, NoReturn
@@ -93,37 +94,22 @@ class Effect(Enum):
 class Attempts:
     """One call with its repetitions, within one deadline.
 
-    `endless` knows no limit but the deadline; so that nobody waits for ever in silence for a defect to pass, it ends
-    at those. `longest_try` bounds each attempt by itself. `ended_leases` are those that this store's consumers have
-    closed: a server that still names one as active has only not noticed yet.
+    `ended_leases` are those that this store's consumers have closed: a server that still names one as active has only
+    not noticed yet, which is waited for until the deadline.
     """
 
-    __slots__ = (
-        "_deadline",
-        "_effect",
-        "_ended_leases",
-        "_endless",
-        "_in_doubt",
-        "_longest_try",
-        "_repetitions",
-        "_retries",
-    )
+    __slots__ = ("_deadline", "_effect", "_ended_leases", "_in_doubt", "_repetitions", "_retries")
 
     def __init__(
         self,
         retries: Retries,
         timeout: float | None,
         effect: Effect,
-        *,
-        endless: bool = False,
-        longest_try: float | None = None,
         ended_leases: Collection[int] = (),
     ) -> None:
         self._retries = retries
         self._deadline = None if timeout is None else monotonic() + timeout
         self._effect = effect
-        self._endless = endless
-        self._longest_try = longest_try
         self._ended_leases = ended_leases
         self._repetitions = 0
         # Whether an attempt before may have committed, so that a later refusal does not say that nothing was.
@@ -131,18 +117,15 @@ class Attempts:
 
     def remaining(self) -> float | None:
         """Return the seconds left for the next attempt; None when there is no deadline."""
-        if self._deadline is None:
-            return self._longest_try
-        left = max(0.0, self._deadline - monotonic())
-        return left if self._longest_try is None else min(left, self._longest_try)
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Return how many seconds to wait before the next attempt; raise the FactstrError when there is none."""
         error = error_from(failure, appending=self._effect is not Effect.NONE)
         if self._in_doubt and isinstance(error, Unavailable):
             error = _in_doubt(error)
-        exhausted = not self._endless and self._repetitions >= self._retries.limit
-        if exhausted or not self._may_repeat(error):
+        may_repeat = self._repetitions < self._retries.limit and self._may_repeat(error)
+        if not (may_repeat or self._is_of_own_ended_lease(error)):
             raise error from failure
         delay = max(self._retries.delay(self._repetitions), error.retry_delay or 0.0)
         if self._deadline is not None and delay >= self._deadline - monotonic():
@@ -163,18 +146,44 @@ class Attempts:
         closed = _closed()
         raise (closed if self._effect is Effect.NONE else _in_doubt(closed)) from ended
 
+    def _is_of_own_ended_lease(self, error: FactstrError) -> bool:
+        return isinstance(error, DurableStreamActive) and error.lease_epoch in self._ended_leases
+
     def _may_repeat(self, error: FactstrError) -> bool:
         if error.reason in _NOTHING_COMMITTED:
             return True
-        if isinstance(error, DurableStreamActive):
-            return error.lease_epoch in self._ended_leases
         if self._effect is Effect.TWICE:
-            return False
-        if self._endless and error.reason == "INTERNAL":
             return False
         return error.reason in _AMBIGUOUS or (
             error.reason not in KNOWN_REASONS and error.code in _PASSING_CODES
         )
+
+
+class LastingAttempts(Attempts):
+    """A call that belongs to a stream: repeated for as long as it takes, or `give_up_after` seconds of failing.
+
+    Each attempt has `timeout` seconds. A defect of the server ends it: nobody waits for ever, in silence, for one to
+    pass.
+    """
+
+    __slots__ = ("_give_up_after", "_timeout")
+
+    def __init__(self, retries: Retries, timeout: float | None, give_up_after: float | None) -> None:
+        super().__init__(replace(retries, limit=sys.maxsize), None, Effect.NONE)
+        self._timeout = timeout
+        self._give_up_after = give_up_after
+
+    def remaining(self) -> float | None:
+        left = super().remaining()
+        return min((limit for limit in (left, self._timeout) if limit is not None), default=None)
+
+    def delay_after(self, failure: grpc.RpcError) -> float:
+        if self._deadline is None and self._give_up_after is not None:
+            self._deadline = monotonic() + self._give_up_after
+        return super().delay_after(failure)
+
+    def _may_repeat(self, error: FactstrError) -> bool:
+        return error.reason != "INTERNAL" and super()._may_repeat(error)
 
 
 def _closed() -> StoreClosed:

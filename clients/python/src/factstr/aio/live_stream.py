@@ -98,9 +98,11 @@ class Reader(StreamState[BatchT]):
             await self._drop_call()
             raise Interrupted(f"the server said nothing for {patience:g} s")
         self._reading = None
-        if reading.cancelled() and not self._closed.is_set():
-            self._following.resumption.cut_off(asyncio.CancelledError())
-        if reading.cancelled() or (message := reading.result()) is grpc.aio.EOF:
+        if reading.cancelled():
+            # By a close: of this stream, or of the store, which says so to the next call.
+            raise Interrupted("the stream was closed")
+        message = reading.result()
+        if message is grpc.aio.EOF:
             raise Interrupted("the stream ended without a reason")
         return message
 
