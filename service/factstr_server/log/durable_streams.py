@@ -97,7 +97,7 @@ class DurableStreams:
         self._streams = streams
         self._consumers: dict[str, DurableConsumer] = {}
         self._giving_back: dict[str, asyncio.Task[None]] = {}
-        self._hopeful: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._hopeful: dict[str, dict[asyncio.Event, None]] = {}
         """Those who want to hear when a lease may be free, first come first."""
         self._waiting: Counter[str] = Counter()
         self._closed: Callable[[], Refusal] | None = None
@@ -200,10 +200,12 @@ class DurableStreams:
         """Who holds the lease, as long as somebody else does; then the lease. Raises Refusal."""
         name = wanted.durable_stream
         waits = False
-        try:
-            while True:
-                # Before the store is asked, so that a release in between is not missed.
-                with self._hoping(name) as freed:
+        # One place in the queue from the first try to the last, whatever the heartbeats say in between.
+        with self._hoping(name) as freed:
+            try:
+                while True:
+                    # Before the store is asked, so that a release in between is not missed.
+                    freed.clear()
                     outcome = await self._acquire(wanted)
                     if isinstance(outcome, Acquired):
                         yield outcome
@@ -214,12 +216,12 @@ class DurableStreams:
                     yield Waiting(*outcome)
                     with suppress(TimeoutError):
                         async with asyncio.timeout_at(self._streams.next_heartbeat()):
-                            await freed
-                if self._closed:
-                    raise self._closed()
-        finally:
-            if waits:
-                self._waiting[name] -= 1
+                            await freed.wait()
+                    if self._closed:
+                        raise self._closed()
+            finally:
+                if waits:
+                    self._waiting[name] -= 1
 
     async def _acquire(self, wanted: Consumption) -> Acquired | LeaseHeld:
         """Asks the store for the lease. Raises Refusal; a held lease too, where nobody waits for it."""
@@ -296,19 +298,18 @@ class DurableStreams:
                     _log.error("a durable stream's cursor could not be stored", exc_info=outcome)
 
     def _lease_may_be_free(self, name: str) -> None:
-        for hope in self._hopeful.get(name, ()):
-            if not hope.done():
-                hope.set_result(None)
+        for freed in self._hopeful.get(name, ()):
+            freed.set()
 
     @contextmanager
-    def _hoping(self, name: str) -> Iterator[asyncio.Future[None]]:
-        hope: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _hoping(self, name: str) -> Iterator[asyncio.Event]:
+        freed = asyncio.Event()
         hopeful = self._hopeful.setdefault(name, {})
-        hopeful[hope] = None
+        hopeful[freed] = None
         try:
-            yield hope
+            yield freed
         finally:
-            del hopeful[hope]
+            del hopeful[freed]
             if not hopeful and self._hopeful.get(name) is hopeful:
                 del self._hopeful[name]
 
