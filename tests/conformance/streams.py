@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeAlias, TypeVar
 
 from tests.conformance.facts import Fact, Query
+from tests.conformance.failure import Failure
 
 PATIENCE_SECONDS: Final = 10.0
 """After this long without a message a test fails. Far more than anything takes, even on a busy machine."""
@@ -100,7 +101,9 @@ class Listing(NamedTuple):
 
 
 class Stream:
-    """One stream, open for the length of a block. It reads a message only when one is asked for."""
+    """One stream, open for the length of a block. Once it was asked for its first message it reads one ahead, as the
+    edge of a server does: a stream's own work goes on while nobody asks.
+    """
 
     def __init__(self, read: Read, close: Callable[[], Awaitable[None]]) -> None:
         self._read = read
@@ -140,6 +143,7 @@ class Stream:
                 return None
             self._reading = None
             self._ready.extend(reading.result())
+            self._reading = asyncio.ensure_future(self._read())
         return self._ready.popleft()
 
     def ready(self) -> list[Item]:
@@ -164,6 +168,14 @@ class Stream:
     async def batches(self, count: int) -> list[Batch]:
         """So many batches."""
         return [await self.next_of(Batch) for _ in range(count)]
+
+    async def ended(self) -> Failure:
+        """Why the stream ends, whatever comes before."""
+        while True:
+            try:
+                await self.next()
+            except Failure as failure:
+                return failure
 
     async def until_caught_up(self) -> list[Batch]:
         """All batches until the stream says that it is at the head."""
