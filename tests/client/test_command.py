@@ -1,5 +1,6 @@
 """The command appends, queries and describes, and ends with a code that a script can use."""
 
+import shlex
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from factstr.cli.arguments import parse
 from factstr.v1 import event_pb2, event_store_service_pb2
 from tests.client.command import Command
 from tests.client.fake_server import FakeServer, Refusal, busy
 
-COMMANDS = ["append", "append-if", "query", "import", "export", "info"]
+COMMANDS = ["append", "append-if", "query", "tail", "consume", "durable", "import", "export", "info"]
+ACTIONS = ["list", "show", "reset", "delete", "await"]
 
 
 def test_append_commits_one_event(fake: FakeServer, factstr_command: Command) -> None:
@@ -301,6 +304,21 @@ def test_a_busy_server_is_asked_again(fake: FakeServer, factstr_command: Command
         ("import", "--batch", "0"),
         ("import", "--idempotency-prefix", ""),
         ("import", "--idempotency-prefix", "x" * 161),
+        ("tail", "--from", "yesterday"),
+        ("tail", "--limit", "0"),
+        ("tail", "--query", "{}", "--type", "a"),
+        ("consume", "inventory"),
+        ("consume", "--exec", "true"),
+        ("consume", "inventory", "--exec", " "),
+        ("consume", "inventory", "--exec", "true", "--max-unacknowledged", "4294967296"),
+        ("consume", "inventory", "--exec", "true", "--from", "-1"),
+        ("durable",),
+        ("durable", "forget"),
+        ("durable", "show"),
+        ("durable", "reset", "inventory"),
+        ("durable", "reset", "inventory", "--to", "the beginning"),
+        ("durable", "await", "inventory"),
+        ("durable", "await", "inventory", "-1"),
     ],
     ids=" ".join,
 )
@@ -319,3 +337,25 @@ def test_the_help_of_every_command_shows_an_example(factstr_command: Command, co
     assert ended.code == 0
     assert f"factstr {command}" in ended.out.partition("\nexample")[2]
     assert command in factstr_command("--help").out
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_the_help_of_every_action_on_durable_streams_shows_an_example(
+    factstr_command: Command, action: str
+) -> None:
+    ended = factstr_command("durable", action, "--help")
+    assert ended.code == 0
+    assert f"factstr durable {action}" in ended.out.partition("\nexample")[2]
+    assert f"    {action} " in factstr_command("durable", "--help").out
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"durable {action}" for action in ACTIONS)])
+def test_the_examples_of_the_help_are_right_usage(factstr_command: Command, command: str) -> None:
+    help_ = factstr_command(*command.split(), "--help").out
+    examples = help_.rpartition("\nexample")[2].partition(":")[2].replace("\\\n", "")
+    shown = [line for line in examples.splitlines() if line.strip()]
+    assert shown
+    for line in shown:
+        # Without what stands beside it in a pipe; parsing is all that is tried.
+        [ours] = [part for part in line.split(" | ") if part.strip().startswith("factstr ")]
+        assert parse(shlex.split(ours)[1:]).run

@@ -1,4 +1,4 @@
-"""The command `factstr`: append, query, import and export facts from a shell.
+"""The command `factstr`: append, query, follow, import and export facts from a shell.
 
 Each command is a module; how a run ends is `running`'s, what goes out is `output`'s.
 """

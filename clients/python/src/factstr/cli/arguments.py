@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from factstr.cli import appending, exporting, importing, info, querying, values
 from factstr.cli.declaring import Commands, add_context, declare
 from factstr.cli.settings import add_settings, fill_in
+from factstr.cli.stream_arguments import add_consume, add_durable, add_tail
 
 
 def parse(arguments: Sequence[str] | None) -> Namespace:
@@ -15,7 +16,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     """
     parser = ArgumentParser(
         prog="factstr",
-        description="Append, query, import and export facts of a FACTSTR server.",
+        description="Append, query, follow, import and export facts of a FACTSTR server.",
         epilog="example: factstr --target localhost:50051 info",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -25,6 +26,9 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     _add_append(commands)
     _add_append_if(commands)
     _add_query(commands)
+    add_tail(commands)
+    add_consume(commands)
+    add_durable(commands)
     _add_import(commands)
     _add_export(commands)
     declare(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from factstr.cli.arguments import parse
 from factstr.cli.failure import CommandFailed, in_words
 from factstr.cli.output import STANDARD_OUTPUT
+from factstr.cli.stopping import Stopped
 from factstr.errors import ConditionalAppendConflict, FactstrError
 
 CONFLICT = 3
@@ -24,6 +25,8 @@ def run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
+    except Stopped as stopped:
+        return stopped.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
     except ConditionalAppendConflict as error:

@@ -44,3 +44,13 @@ def selected(options: Namespace) -> EventQuery:
         return everything()
     predicates = None if options.where_payload is None else list(map(JsonText, options.where_payload))
     return where(types=options.where_type, payload_any=predicates)
+
+
+def selected_stream(options: Namespace) -> EventQuery:
+    """Return the query of a stream, which has its position beside it."""
+    query = selected(options)
+    if query.min_sequence_number is not None:
+        options.wrong_usage(
+            f"a stream's query has no min_sequence_number; say --from {query.min_sequence_number} instead"
+        )
+    return query

@@ -1,0 +1,67 @@
+"""Owns `factstr tail`."""
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+
+from factstr.cli.interruptions import Interruptions
+from factstr.cli.notes import Notes
+from factstr.cli.output import for_people, write_records
+from factstr.cli.reader_gone import watched_output
+from factstr.cli.session import open_store, selected_stream
+from factstr.cli.stopping import Stopping
+from factstr.cli.table import Rows, write_batch
+from factstr.durable_stream import Start
+from factstr.event import EventRecord
+from factstr.live_stream import LiveStream
+
+
+def run(options: Namespace) -> int:
+    """Write the batches that match, each as soon as it is there, until there are enough."""
+    query = selected_stream(options)
+    notes = Notes(options)
+    interruptions = Interruptions(notes)
+    with (
+        Stopping(),
+        open_store(options, interruptions.retries()) as store,
+        store.stream_to(query, after=None if isinstance(options.start, Start) else options.start) as stream,
+        watched_output(stream.close) as reader,
+    ):
+        interruptions.watch(stream)
+        _Tail(options, stream, notes, interruptions).run()
+        if reader.is_gone:
+            raise BrokenPipeError
+    return 0
+
+
+class _Tail:
+    """What is written of a stream, and how much is still to come."""
+
+    def __init__(
+        self, options: Namespace, stream: LiveStream, notes: Notes, interruptions: Interruptions
+    ) -> None:
+        self._stream = stream
+        self._notes = notes
+        self._interruptions = interruptions
+        self._left: int | None = options.limit
+        rows = Rows()
+        self._write: Callable[[Sequence[EventRecord]], None] = (
+            (lambda records: write_batch(rows, records)) if for_people(options) else write_records
+        )
+
+    def run(self) -> None:
+        for batch in self._stream.until_caught_up():
+            if self._is_enough(batch.event_records):
+                return
+        if self._stream.caught_up is not None:
+            self._notes.progress(f"at the head, {self._stream.caught_up:,}; waiting")
+        for batch in self._stream:
+            if self._is_enough(batch.event_records):
+                return
+
+    def _is_enough(self, records: Sequence[EventRecord]) -> bool:
+        self._interruptions.over()
+        records = records[: self._left]
+        self._write(records)
+        if self._left is not None:
+            self._left -= len(records)
+        return self._left == 0
