@@ -1,11 +1,10 @@
 """The wire format of delivered batches: `factstr.v1.CommittedBatches.batches`, framed around stored records.
 
 A frame is one field `batches` with its `CommittedBatch`: the records first, then the numbers of the whole commit, then
-(durable streams) the acknowledgement token. Frames are written by hand, and batches of one fact many at a time, because
-a replay is bound by the Python steps per fact. A test holds them equal to what the generated code reads.
+(durable streams) the acknowledgement token. Frames are written by hand, because streams are bound by the Python steps
+per fact. A test holds them equal to what the generated code reads.
 """
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import chain
 from typing import Final
@@ -53,11 +52,6 @@ _RECORDS: Final = _Lengths(_RECORD)
 _BATCHES: Final = _Lengths(_BATCH)
 _OPENINGS: Final = {size: _Openings(size) for size in range(4, 23, 2)}
 
-_BLOCK: Final = 128
-# The numbers of 128 batches of one whose sequence numbers differ in their lowest seven bits alone. A zero byte stands
-# for the bytes that they share, and nothing else here is zero.
-_NUMBERS: Final = b"".join(b"\x08%c\0\x10%c\0" % (low, low) for low in range(0x80, 0x100))
-
 
 def batch_frame(first: int, last: int, records: Sequence[bytes]) -> bytes:
     """The frame of one batch: the records that are delivered of the commit `first` to `last`."""
@@ -67,17 +61,18 @@ def batch_frame(first: int, last: int, records: Sequence[bytes]) -> bytes:
     return text_field(_BATCH, b"%b%b" % (body, _numbers(first, last)))
 
 
-def joined_single_frames(first: int, records: Sequence[bytes]) -> bytes:
-    """The frames of consecutive batches of one, joined; the first one's sequence number is `first`."""
-    numbers = _single_numbers(first, len(records))
-    if not records or len(numbers[0]) == len(numbers[-1]):
-        return _joined(records, numbers)
-    # Sequence numbers begin to take another byte somewhere in between.
-    sizes = list(map(len, numbers))
-    longer = bisect_right(sizes, sizes[0])
-    return _joined(records[:longer], numbers[:longer]) + joined_single_frames(
-        first + longer, records[longer:]
-    )
+def framing(first: int, last: int, sizes: Sequence[int]) -> list[tuple[bytes, bytes]]:
+    """What stands before and after each record of a whole batch, by the records' sizes: joined with them it is the
+    batch's frame, and joined frames are those of consecutive batches.
+    """
+    numbers = _numbers(first, last)
+    if first == last:
+        return [(_OPENINGS[len(numbers)][sizes[0]], numbers)]
+    framed = [(_RECORDS[size], b"") for size in sizes]
+    body = sum(sizes) + sum(len(opening) for opening, _ in framed)
+    framed[0] = (_BATCHES[body + len(numbers)] + framed[0][0], b"")
+    framed[-1] = (framed[-1][0], numbers)
+    return framed
 
 
 def with_token(frame: bytes, token: str) -> bytes:
@@ -89,26 +84,6 @@ def with_token(frame: bytes, token: str) -> bytes:
     return b"%b%b%b" % (_BATCHES[len(frame) - length_end - 1 + len(field)], frame[length_end + 1 :], field)
 
 
-def _joined(records: Sequence[bytes], numbers: Sequence[bytes]) -> bytes:
-    """The frames of batches of one whose numbers take the same number of bytes."""
-    if not records:
-        return b""
-    openings = map(_OPENINGS[len(numbers[0])].__getitem__, map(len, records))
-    return b"".join(chain.from_iterable(zip(openings, records, numbers, strict=True)))
-
-
 def _numbers(first: int, last: int) -> bytes:
-    return b"\x08%b\x10%b" % (varint(first), varint(last))
-
-
-def _single_numbers(first: int, count: int) -> list[bytes]:
-    """`_numbers(n, n)` for each of the batches of one."""
-    end = first + count
-    numbers = [_numbers(n, n) for n in range(first, min(end, _BLOCK))]
-    for block in range(max(first, _BLOCK) // _BLOCK, -(-end // _BLOCK)):
-        shared = varint(block)
-        size = 4 + 2 * len(shared)
-        of_block = _NUMBERS.replace(b"\0", shared)
-        begin, stop = max(first - block * _BLOCK, 0), min(end - block * _BLOCK, _BLOCK)
-        numbers += [of_block[at : at + size] for at in range(begin * size, stop * size, size)]
-    return numbers
+    begin = varint(first)
+    return b"\x08%b\x10%b" % (begin, begin if first == last else varint(last))

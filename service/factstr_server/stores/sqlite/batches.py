@@ -1,25 +1,35 @@
 """Reads of whole batches on one connection, for a replay of everything. Used by one thread at a time.
 
-A replay is bound by the Python steps per fact, so batches of one are fetched and framed many at a time. The log has no
-gaps: which fact a record is follows from its place.
+A replay is bound by the Python steps per fact, and by the interpreter's lock, which changes hands at every row that is
+fetched: so SQLite joins the records and their stored framing, and a page is one row (docs/decisions/0009).
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator
-from itertools import accumulate, islice
 from typing import Final
 
 import apsw
 
-from factstr_server.contract.batch_frame import batch_frame, joined_single_frames
 from factstr_server.stores.protocol import BatchPage, BatchWindow
 
-_FIRST_ROWS: Final = 8
-_MOST_ROWS: Final = 128
-"""Rows that are fetched between two looks at their size."""
+_FRAMING_BYTES: Final = 32
+"""At most what stands before and after a record, where a page takes more than one."""
 
-_FRAME_BYTES: Final = 24
-"""About what a batch of one takes beside its record."""
+_MOST_FACTS: Final = 8_192
+"""In a page of joined frames."""
+
+_SIZE: Final = """
+    SELECT coalesce(sum(length(record)), 0) FROM records WHERE sequence_number > ?1 AND sequence_number <= ?2
+"""
+_JOINED: Final = """
+    SELECT CAST(group_concat(framed, '') AS BLOB)
+    FROM (
+        SELECT opening || record || closing AS framed FROM records
+        WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
+    )
+"""
+_ONE_BY_ONE: Final = """
+    SELECT CAST(opening || record || closing AS BLOB), length(closing) FROM records
+    WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
+"""
 
 
 class BatchReader:
@@ -27,6 +37,9 @@ class BatchReader:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
+        self._framed_after: int = connection.execute("SELECT framed_after FROM store").get
+        self._fact_bytes = 1_024
+        """A guess at what a fact takes, from the last page."""
 
     def batch_of(self, sequence_number: int) -> tuple[int, int]:
         """The first and last sequence number of the batch that holds a fact."""
@@ -38,110 +51,56 @@ class BatchReader:
         first, last = rows[0] if rows else (0, 0)
         return (first, last) if last >= sequence_number else (sequence_number, sequence_number)
 
+    def unframed_up_to(self, position: int) -> int:
+        """How far a reader at a position has to frame records itself: those from before framing was stored, and the
+        rest of a batch that it begins inside of. Not beyond the position where it need not.
+        """
+        if position < self._framed_after:
+            return self._framed_after
+        first, last = self.batch_of(position + 1)
+        return last if first <= position else position
+
     def read_all(self, window: BatchWindow) -> BatchPage:
-        """The window's batches, unmatched."""
-        page = _Page(window, self._records(window.after, window.up_to, window.max_bytes))
-        for first, last in self._of_several(window.after, page.fetched_up_to):
-            if not page.take_singles(first - 1):
-                break
-            if last > page.fetched_up_to and not page.frames:
-                page.records += self._records(page.fetched_up_to, last)
-            if not page.take_batch(first, last):
-                break
-        else:
-            page.take_singles(page.fetched_up_to)
-        return BatchPage(page.frames, page.ranges, page.position)
+        """The window's batches, unmatched. The window begins where one begins, and framing is stored."""
+        return self._joined(window) if window.joined else self._one_by_one(window)
 
-    def _records(self, after: int, up_to: int, max_bytes: int | None = None) -> list[bytes]:
-        """The records of a range, until they take more bytes than that."""
-        rows = self._connection.execute(
-            "SELECT record FROM records WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number",
-            (after, up_to),
-        )
-        if max_bytes is None:
-            return [record for (record,) in rows]
-        records: list[bytes] = []
-        size, count = 0, _FIRST_ROWS
-        while size <= max_bytes:
-            fetched = [record for (record,) in islice(rows, count)]
-            if not fetched:
+    def _joined(self, window: BatchWindow) -> BatchPage:
+        wanted = window.max_bytes // self._fact_bytes
+        while True:
+            end = self._end_near(window.after, max(min(wanted, window.up_to - window.after, _MOST_FACTS), 1))
+            count = end - window.after
+            size = self._connection.execute(_SIZE, (window.after, end)).get + _FRAMING_BYTES * count
+            if size <= window.max_bytes or self._end_near(window.after, 1) == end:
                 break
-            records += fetched
-            size += sum(map(len, fetched)) + _FRAME_BYTES * len(fetched)
-            count = min(max((max_bytes - size) * len(records) // size + 1, 1), _MOST_ROWS)
+            wanted = min(count * window.max_bytes // size, count - 1)
+        self._fact_bytes = max(size // count, 1)
+        frames = self._connection.execute(_JOINED, (window.after, end)).get
+        return BatchPage([frames], [(window.after + 1, end)], end)
+
+    def _end_near(self, after: int, count: int) -> int:
+        """The end of the last batch within a number of facts; of the first batch where that is longer."""
+        first, last = self.batch_of(after + count)
+        if last == after + count:
+            return last
+        return first - 1 if first - 1 > after else last
+
+    def _one_by_one(self, window: BatchWindow) -> BatchPage:
+        page = BatchPage([], [], window.after)
+        parts: list[bytes] = []
+        size = 0
+        rows = self._connection.execute(_ONE_BY_ONE, (window.after, window.up_to))
+        for number, (part, closing) in enumerate(rows, window.after + 1):
+            parts.append(part)
+            if closing:
+                frame = b"".join(parts)
+                size += len(frame)
+                if page.frames and size > window.max_bytes:
+                    break
+                page.frames.append(frame)
+                page.ranges.append((page.looked_up_to + 1, number))
+                page = page._replace(looked_up_to=number)
+                if len(page.frames) == window.max_batches:
+                    break
+                parts = []
         rows.close()
-        return records
-
-    def _of_several(self, after: int, up_to: int) -> Iterator[tuple[int, int]]:
-        """The batches of more than one fact that hold facts of a range."""
-        first, last = self.batch_of(after + 1)
-        if first != last:
-            yield first, last
-        yield from self._connection.execute(  # type: ignore[misc]
-            "SELECT first_sequence_number, last_sequence_number FROM batches "
-            "WHERE first_sequence_number > ?1 AND first_sequence_number <= ?2 ORDER BY first_sequence_number",
-            (max(after + 1, last), up_to),
-        ).fetchall()
-
-
-class _Page:
-    """A page that is being filled from fetched records, which follow the window's beginning."""
-
-    def __init__(self, window: BatchWindow, records: list[bytes]) -> None:
-        self._window = window
-        self.records = records
-        self.frames: list[bytes] = []
-        self.ranges: list[tuple[int, int]] = []
-        self.position = window.after
-        """Everything up to it is in the page."""
-        self._size = 0
-        self._batches = 0
-
-    @property
-    def fetched_up_to(self) -> int:
-        return self._window.after + len(self.records)
-
-    def take_singles(self, up_to: int) -> bool:
-        """Adds the batches of one up to a position; False when not all of them have room."""
-        records = self._records_up_to(up_to)
-        fitting = self._fitting(records)
-        first = self.position + 1
-        if fitting and self._window.joined:
-            self._add(joined_single_frames(first, records[:fitting]), first, first + fitting - 1, fitting)
-        else:
-            for number, record in enumerate(records[:fitting], first):
-                self._add(batch_frame(number, number, [record]), number, number, 1)
-        return fitting == len(records)
-
-    def take_batch(self, first: int, last: int) -> bool:
-        """Adds a batch of several; False when it has no room, or was not fetched to its end."""
-        records = self._records_up_to(last)
-        if last > self.fetched_up_to or (self.frames and self._batches == self._window.max_batches):
-            return False
-        frame = batch_frame(first, last, records)
-        if self.frames and self._size + len(frame) > self._window.max_bytes:
-            return False
-        self._add(frame, first, last, 1)
-        return True
-
-    def _records_up_to(self, position: int) -> list[bytes]:
-        """Those that are not in the page yet; none when the window begins inside a batch that begins before it."""
-        end = max(position, self.position)
-        return self.records[self.position - self._window.after : end - self._window.after]
-
-    def _fitting(self, records: list[bytes]) -> int:
-        """How many of the records have room as batches of one; a page takes at least one batch."""
-        room = self._window.max_bytes - self._size
-        fitting = len(records)
-        if sum(map(len, records)) + _FRAME_BYTES * fitting > room:
-            fitting = bisect_right(list(accumulate(len(record) + _FRAME_BYTES for record in records)), room)
-        if self._window.max_batches is not None:
-            fitting = min(fitting, self._window.max_batches - self._batches)
-        return fitting if self.frames or not records else max(fitting, 1)
-
-    def _add(self, frames: bytes, first: int, last: int, batches: int) -> None:
-        self.frames.append(frames)
-        self.ranges.append((first, last))
-        self.position = last
-        self._size += len(frames)
-        self._batches += batches
+        return page

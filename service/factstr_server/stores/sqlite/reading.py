@@ -90,7 +90,10 @@ class Reader:
 
     def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
         if query.everything:
-            return self._batches.read_all(window)
+            unframed_up_to = self._batches.unframed_up_to(window.after)
+            if unframed_up_to <= window.after:
+                return self._batches.read_all(window)
+            window = window._replace(up_to=min(window.up_to, unframed_up_to))
         with self._candidates(query, Window(window.after, window.up_to + 1)) as candidates:
             return fill_batches(query, window, candidates, self._batches.batch_of)
 

@@ -8,6 +8,7 @@ import apsw
 import orjson
 
 from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.batch_frame import framing
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.record import occurred_at_field, record_prefix
 from factstr_server.stores.deciding import GroupDecision, moved_streams
@@ -80,19 +81,24 @@ class Writer:
 
     def _write(self, decision: GroupDecision) -> None:
         time_field = occurred_at_field(decision.occurred_at)
-        events: list[tuple[str, str | None, int, int, int]] = []
+        events: list[tuple[str, str | None, int, int, int, str, str]] = []
         records: list[bytes] = []
         tokens: list[str] = []
         offset = 1
-        for sequence_number in range(self.head_now + 1, decision.accepted.head + 1):
-            event_type, body, payload_size, metadata_text, terms = decision.accepted.event(sequence_number)
-            prefix = record_prefix(sequence_number, time_field)
-            size = len(prefix) + len(body)
-            events.append((event_type, metadata_text, payload_size, offset, size))
-            records.append(prefix)
-            records.append(body)
-            tokens.append(terms)
-            offset += size
+        for first, last, _ in decision.batches:
+            facts = [decision.accepted.event(number) for number in range(first, last + 1)]
+            prefixes = [record_prefix(number, time_field) for number in range(first, last + 1)]
+            sizes = [len(prefix) + len(fact.body) for prefix, fact in zip(prefixes, facts, strict=True)]
+            around = framing(first, last, sizes)
+            for fact, prefix, size, (opening, closing) in zip(facts, prefixes, sizes, around, strict=True):
+                event_type, body, payload_size, metadata_text, terms = fact
+                events.append(
+                    (event_type, metadata_text, payload_size, offset, size, opening.hex(), closing.hex())
+                )
+                records.append(prefix)
+                records.append(body)
+                tokens.append(terms)
+                offset += size
         self.connection.execute(
             "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
