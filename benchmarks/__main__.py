@@ -15,7 +15,7 @@ from benchmarks.facts import VARIABLE, fact_source
 from benchmarks.ledger import CheckFailed
 from benchmarks.machine import description
 from benchmarks.presets import PRESETS
-from benchmarks.processes import ServerFailed
+from benchmarks.processes import ProcessFailed
 from benchmarks.report import as_json, as_markdown, machine_as_markdown
 from benchmarks.results import Result, Setting
 from benchmarks.scenarios import SCENARIOS
@@ -74,7 +74,7 @@ async def _run(given: argparse.Namespace) -> int:
             folder.mkdir()
             try:
                 result = await SCENARIOS[name](Setting(preset, source, folder))
-            except* (CheckFailed, ServerFailed, grpc.aio.AioRpcError) as group:
+            except* (CheckFailed, ProcessFailed, grpc.aio.AioRpcError) as group:
                 failures[name] = "; ".join(map(str, _leaves(group)))
                 print(f"{name} FAILED: {failures[name]}\n", file=sys.stderr, flush=True)
             else:

@@ -11,6 +11,10 @@ from factstr.v1 import event_store_service_pb2 as pb
 from factstr.v1 import server_service_pb2
 
 _STORE: Final = pb.DESCRIPTOR.services_by_name["EventStoreService"].full_name
+STREAM_ALL: Final = f"/{_STORE}/StreamAll"
+STREAM_TO: Final = f"/{_STORE}/StreamTo"
+RECORDED: Final = f"/{EMPTY}/Recorded"
+FOLLOW: Final = f"/{EMPTY}/Follow"
 _SERVER: Final = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 
 _Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
@@ -24,6 +28,7 @@ class Connection:
         self.append: _Unary = channel.unary_unary(f"/{_STORE}/Append")
         self.append_if: _Unary = channel.unary_unary(f"/{_STORE}/AppendIf")
         self.query: _Streaming = channel.unary_stream(f"/{_STORE}/Query")
+        self.publish: _Unary = channel.unary_unary(f"/{EMPTY}/Publish")
         self.empty_unary: _Unary = channel.unary_unary(f"/{EMPTY}/Unary")
         self.empty_streaming: _Streaming = channel.unary_stream(f"/{EMPTY}/Streaming")
         self._server_info: _Unary = channel.unary_unary(f"/{_SERVER}/GetServerInfo")

@@ -3,6 +3,25 @@
 from typing import Final, NamedTuple
 
 
+class StreamSizes(NamedTuple):
+    """The size of the scenarios of streams."""
+
+    rounds: int
+    replayed_facts: int
+    """In each of the logs that are replayed."""
+    deliveries: int
+    """Appends of which each delivery is timed, a round."""
+    subscribers: tuple[int, ...]
+    """How many wait for them."""
+    filtered: int
+    """Filtered subscribers beside a load of appends."""
+    stuck_facts: int
+    """Facts appended beside subscribers that do not read."""
+    stuck: int
+    large_stuck: int
+    """Subscribers that do not read; in the second case each of them holds a batch of 3 MiB."""
+
+
 class Preset(NamedTuple):
     """The size of a run."""
 
@@ -19,13 +38,19 @@ class Preset(NamedTuple):
     """Different contexts of ten facts in each of those logs; they are asked for in turn."""
     queries: int
     """Queries of each kind and log in a round."""
+    streams: "StreamSizes"
+    """What the scenarios of streams measure."""
 
+
+_QUICK_STREAMS: Final = StreamSizes(2, 50_000, 10, (1, 100), 200, 10_000, 40, 10)
+_STANDARD_STREAMS: Final = StreamSizes(5, 500_000, 20, (1, 100, 1_000), 1_000, 200_000, 500, 100)
+_FULL_STREAMS: Final = StreamSizes(11, 500_000, 40, (1, 100, 1_000), 1_000, 200_000, 500, 500)
 
 PRESETS: Final = {
     preset.name: preset
     for preset in (
-        Preset("quick", 2, 0.4, (1, 8, 64), (1_000, 10_000), 20, 50),
-        Preset("standard", 7, 1.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 200),
-        Preset("full", 15, 2.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 400),
+        Preset("quick", 2, 0.4, (1, 8, 64), (1_000, 10_000), 20, 50, _QUICK_STREAMS),
+        Preset("standard", 7, 1.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 200, _STANDARD_STREAMS),
+        Preset("full", 15, 2.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 400, _FULL_STREAMS),
     )
 }

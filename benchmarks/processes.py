@@ -15,8 +15,8 @@ STOP_SECONDS: Final = 30
 _ROOT: Final = Path(__file__).parents[1]
 
 
-class ServerFailed(Exception):
-    """A server did not start, or did not stop as it should. The message holds what it wrote."""
+class ProcessFailed(Exception):
+    """A process did not start, or did not end as it should. A server's message holds what it wrote."""
 
 
 class ServerProcess:
@@ -36,13 +36,26 @@ class ServerProcess:
                 continue
         return nanoseconds / 1e9
 
+    def memory_mib(self) -> float | None:
+        """What it holds now."""
+        return self._memory_mib("VmRSS")
+
     def peak_memory_mib(self) -> float | None:
         """The most memory that it held at once."""
+        return self._memory_mib("VmHWM")
+
+    def _memory_mib(self, name: str) -> float | None:
         try:
             status = (self._process / "status").read_text()
         except FileNotFoundError:
             return None
-        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+        sizes = [int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(name)]
+        return sizes[0] if sizes else None
+
+
+def process_environment() -> dict[str, str]:
+    """Without this process's settings: defaults are what is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FACTSTR_", "GRPC_"))}
 
 
 @asynccontextmanager
@@ -62,13 +75,9 @@ async def empty_server(folder: Path) -> AsyncIterator[ServerProcess]:
 
 @asynccontextmanager
 async def _running(words: Sequence[str], log: Path) -> AsyncIterator[ServerProcess]:
-    """With nothing of this process's settings: a server's defaults are what is measured."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("FACTSTR_", "GRPC_"))
-    }
     with _opened(log) as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *words, stdin=DEVNULL, stderr=output, env=environment, cwd=_ROOT
+            sys.executable, "-m", *words, stdin=DEVNULL, stderr=output, env=process_environment(), cwd=_ROOT
         )
     try:
         yield ServerProcess(await _address(words[0], process, log), process.pid)
@@ -81,7 +90,7 @@ async def _running(words: Sequence[str], log: Path) -> AsyncIterator[ServerProce
             process.kill()
             code = await process.wait()
     if code != 0:
-        raise ServerFailed(f"{words[0]} ended with code {code}:\n{_written(log)}")
+        raise ProcessFailed(f"{words[0]} ended with code {code}:\n{_written(log)}")
 
 
 async def _address(name: str, process: Process, log: Path) -> str:
@@ -93,7 +102,7 @@ async def _address(name: str, process: Process, log: Path) -> str:
         if process.returncode is not None:
             break
         await asyncio.sleep(0.05)
-    raise ServerFailed(f"{name} did not listen within {START_SECONDS} s:\n{_written(log)}")
+    raise ProcessFailed(f"{name} did not listen within {START_SECONDS} s:\n{_written(log)}")
 
 
 def _opened(log: Path) -> BinaryIO:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from benchmarks.comparison import Row, Spread
 from benchmarks.presets import Preset
-from benchmarks.results import Result, Table
+from benchmarks.results import FigureTable, Result, Table
 
 Machine = Mapping[str, str | int | float]
 
@@ -29,6 +29,8 @@ def as_markdown(result: Result) -> str:
     lines = [f"## {result.scenario}", ""]
     for table in result.tables:
         lines += [*_table(table), ""]
+    for figures in result.figures:
+        lines += [*_figure_table(figures), ""]
     if result.expectations:
         lines += ["| expected | | measured | |", "|---|---|---:|---|"]
         lines += [
@@ -48,7 +50,7 @@ def machine_as_markdown(machine: Machine, data: str) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    ratio = "of the empty call's rate" if table.ratio_of == "rate" else "times the empty call's p50"
+    ratio = f"of {table.limit}'s rate" if table.ratio_of == "rate" else f"times {table.limit}'s p50"
     extras = sorted({name for row in table.rows for name in row.extra})
     heads = [
         "calls/s",
@@ -74,6 +76,25 @@ def _table(table: Table) -> Iterator[str]:
             *(_extra(row, name) for name in extras),
         ]
         yield f"| {row.name} | " + " | ".join(cells) + " |"
+
+
+def _figure_table(table: FigureTable) -> Iterator[str]:
+    heads = list(table.rows[0].figures)
+    yield f"### {table.title}"
+    yield ""
+    yield "| | " + " | ".join(heads) + " |"
+    yield "|---|" + "---:|" * len(heads)
+    for row in table.rows:
+        cells = [_median(row.figures[head]) for head in heads]
+        yield f"| {row.name} | " + " | ".join(cells) + " |"
+    yield ""
+    yield from (f"- {note}" for note in table.notes)
+
+
+def _median(figure: Spread) -> str:
+    if figure.low == figure.high:
+        return _figure(figure.median)
+    return f"{_figure(figure.median)} ({_figure(figure.low)} to {_figure(figure.high)})"
 
 
 def _extra(row: Row, name: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from benchmarks.comparison import Row
+from benchmarks.comparison import Row, Spread
 from benchmarks.facts import FactSource
 from benchmarks.presets import Preset
 
@@ -25,6 +25,26 @@ class Table:
     title: str
     ratio_of: Literal["rate", "latency"]
     rows: list[Row]
+    limit: str = "the empty call"
+    """What the first row is."""
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One variant's figures by their names, over all rounds."""
+
+    name: str
+    figures: dict[str, Spread]
+
+
+@dataclass(frozen=True)
+class FigureTable:
+    """Rows of which each has the same figures, measured in the same rounds."""
+
+    title: str
+    rows: list[FigureRow]
+    notes: list[str] = field(default_factory=list)
+    """How the figures are to be read."""
 
 
 class Expectation(NamedTuple):
@@ -42,6 +62,7 @@ class Result:
 
     scenario: str
     tables: list[Table] = field(default_factory=list)
+    figures: list[FigureTable] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     expectations: list[Expectation] = field(default_factory=list)
     peak_memory_mib: dict[str, float] = field(default_factory=dict)

@@ -4,10 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from benchmarks.results import Result, Setting
-from benchmarks.scenarios import append, append_if, context_query
+from benchmarks.scenarios import append, append_if, context_query, delivery, filtered, replay, stuck
 
 SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
     "append": append.run,
     "append_if": append_if.run,
     "context_query": context_query.run,
+    "replay": replay.run,
+    "delivery": delivery.run,
+    "filtered": filtered.run,
+    "stuck": stuck.run,
 }

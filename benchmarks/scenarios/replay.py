@@ -1,0 +1,172 @@
+"""Replays: a whole log from SQLite to one client that receives and parses messages, and one fact in ten of it.
+
+Checked: every replay brought every fact once, in order, in its batch, with its type and payload. The limit is a server
+that sends the same messages from memory, where they lie ready.
+"""
+
+import asyncio
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.comparison import Spread
+from benchmarks.connection import RECORDED, STREAM_ALL, STREAM_TO
+from benchmarks.processes import ServerProcess, empty_server, factstr_server
+from benchmarks.results import Expectation, FigureRow, FigureTable, Result, Setting, at_least
+from benchmarks.stream_facts import GROUPS, PLANS, group_query
+from benchmarks.workers import Worker, filled, worker
+from factstr.v1 import event_store_service_pb2 as pb
+
+GROUP = 3
+REQUIRED = 1_500_000
+_EVERYTHING = pb.StreamAllRequest(after_sequence_number=0).SerializeToString()
+_ONE_IN_TEN = pb.StreamToRequest(query=group_query(GROUP), after_sequence_number=0).SerializeToString()
+
+
+class _Kind(NamedTuple):
+    """One way to replay a log."""
+
+    name: str
+    ready: bool = False
+    """From the server that has the messages ready."""
+    parse: bool = True
+    group: int | None = None
+
+
+_KINDS = (
+    _Kind("ready messages, parsed", ready=True),
+    _Kind("ready messages, received", ready=True, parse=False),
+    _Kind("replay, parsed"),
+    _Kind("replay, received", parse=False),
+    _Kind("one fact in ten, parsed", group=GROUP),
+)
+
+
+class _Measured(NamedTuple):
+    """One replay."""
+
+    seconds: float
+    server_cpu: float
+    client_cpu: float
+
+
+async def run(setting: Setting) -> Result:
+    result = Result("replay")
+    async with worker() as client, empty_server(setting.folder) as ready:
+        databases = {plan: setting.folder / f"replay-{number}.db" for number, plan in enumerate(PLANS)}
+        facts = setting.preset.streams.replayed_facts
+        async with asyncio.TaskGroup() as group:
+            for plan, database in databases.items():
+                group.create_task(filled(database, plan, facts))
+        async with AsyncExitStack() as stack:
+            logs = []
+            for plan, database in databases.items():
+                server = await stack.enter_async_context(factstr_server(database))
+                recorded = database.with_suffix(".messages")
+                logs.append(_Log(plan, facts, recorded, client, server=server, ready=ready))
+            for log in logs:
+                await log.record()
+            for _ in range(setting.preset.streams.rounds):
+                for log in logs:
+                    await log.measure_all()
+            for log in logs:
+                result.figures.append(log.table())
+                result.expectations.extend(log.expectations())
+                result.peak_memory_mib[log.plan] = log.server.peak_memory_mib() or 0
+    result.checks.append(
+        f"every replay of {facts:,} facts, and of one in {GROUPS}, brought each fact once, in order, in its batch, "
+        "equal to what was committed"
+    )
+    return result
+
+
+class _Log:
+    """A log, the server that replays it, and the replays so far."""
+
+    def __init__(
+        self,
+        plan: str,
+        facts: int,
+        recorded: Path,
+        client: Worker,
+        *,
+        server: ServerProcess,
+        ready: ServerProcess,
+    ) -> None:
+        self.plan = plan
+        self.server = server
+        self._facts = facts
+        self._recorded = recorded
+        self._client = client
+        self._ready = ready
+        self._samples: defaultdict[_Kind, list[_Measured]] = defaultdict(list)
+
+    async def record(self) -> None:
+        """Keeps the messages of a replay for the limit, and warms all kinds up."""
+        await self._replay(_Kind("record"), record=str(self._recorded))
+        for kind in _KINDS:
+            await self._replay(kind)
+
+    async def measure_all(self) -> None:
+        for kind in _KINDS:
+            self._samples[kind].append(await self._replay(kind))
+
+    async def _replay(self, kind: _Kind, record: str | None = None) -> _Measured:
+        server = self._ready if kind.ready else self.server
+        if kind.ready:
+            method, request = RECORDED, str(self._recorded).encode()
+        elif kind.group is None:
+            method, request = STREAM_ALL, _EVERYTHING
+        else:
+            method, request = STREAM_TO, _ONE_IN_TEN
+        cpu = server.cpu_seconds()
+        answer = await self._client.ask(
+            "replay",
+            address=server.address,
+            method=method,
+            request=request.hex(),
+            parse=kind.parse,
+            log={"plan": self.plan, "facts": self._facts, "group": kind.group},
+            record=record,
+        )
+        return _Measured(answer["seconds"], server.cpu_seconds() - cpu, answer["cpu_seconds"])
+
+    def table(self) -> FigureTable:
+        return FigureTable(
+            f"Replay of {self._facts:,} facts in {self.plan}",
+            [FigureRow(kind.name, self._figures(kind)) for kind in _KINDS],
+            [
+                "facts of the log per second; of the filtered stream those that it looks through",
+                "busy: a core's share of the time that the server and the client took; the one near 1 bounds the rate",
+            ],
+        )
+
+    def _figures(self, kind: _Kind) -> dict[str, Spread]:
+        samples = self._samples[kind]
+        limits = self._samples[_KINDS[0] if kind.parse else _KINDS[1]]
+        return {
+            "facts/s": self.rate(kind),
+            "facts per server CPU second": self.rate_of_cpu(kind),
+            "server CPU ns/fact": Spread.of(s.server_cpu / self._facts * 1e9 for s in samples),
+            "server busy": Spread.of(s.server_cpu / s.seconds for s in samples),
+            "client busy": Spread.of(s.client_cpu / s.seconds for s in samples),
+            "of the ready messages' rate": Spread.of(
+                limit.seconds / s.seconds for s, limit in zip(samples, limits, strict=True)
+            ),
+        }
+
+    def rate(self, kind: _Kind) -> Spread:
+        return Spread.of(self._facts / sample.seconds for sample in self._samples[kind])
+
+    def rate_of_cpu(self, kind: _Kind) -> Spread:
+        return Spread.of(self._facts / sample.server_cpu for sample in self._samples[kind])
+
+    def expectations(self) -> list[Expectation]:
+        parsed = _KINDS[2]
+        return [
+            at_least(
+                f"replay, {self.plan}: facts per server CPU second", self.rate_of_cpu(parsed).median, REQUIRED
+            ),
+            at_least(f"replay, {self.plan}: facts/s, parsed", self.rate(parsed).median, REQUIRED),
+        ]

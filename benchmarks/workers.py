@@ -1,0 +1,78 @@
+"""Processes that are not servers: those of `benchmarks.stream_client`, and those that fill a log."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.ledger import CheckFailed
+from benchmarks.processes import STOP_SECONDS, ProcessFailed, process_environment
+
+_ROOT: Final = Path(__file__).parents[1]
+_LONGEST_LINE: Final = 64 * 1024 * 1024
+
+
+class Worker:
+    """A client process that does one thing after the other."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def ask(self, what: str, **arguments: object) -> dict[str, Any]:
+        """Sends a command and waits for its answer. Raises CheckFailed where the client found something wrong."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps({"do": what, **arguments}).encode() + b"\n")
+        await self._process.stdin.drain()
+        line = await self._process.stdout.readline()
+        if not line:
+            raise ProcessFailed(f"the client process ended while it was asked to {what}")
+        answer: dict[str, Any] = json.loads(line)
+        if "check_failed" in answer:
+            raise CheckFailed(answer["check_failed"])
+        return answer
+
+
+@asynccontextmanager
+async def worker() -> AsyncIterator[Worker]:
+    """A client process, for the length of a block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "benchmarks.stream_client",
+        stdin=PIPE,
+        stdout=PIPE,
+        env=process_environment(),
+        cwd=_ROOT,
+        limit=_LONGEST_LINE,
+    )
+    try:
+        yield Worker(process)
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def filled(database: Path, plan: str, facts: int) -> None:
+    """Makes a log (`benchmarks.filling`)."""
+    words = ("-m", "benchmarks.filling", str(database), plan, str(facts))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, stdin=DEVNULL, env=process_environment(), cwd=_ROOT
+    )
+    try:
+        code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    if code:
+        raise ProcessFailed(f"filling a log ended with code {code}")
