@@ -5,8 +5,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 import factstr
+from factstr.following import LiveFollowing
 from factstr.resuming import Interrupted, Resumption
 from tests.client.fake_server import Refusal, busy
+from tests.client.fake_streams import live_batches, live_started
 from tests.client.test_errors import Failure
 
 LOST = Failure(Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost"))
@@ -57,6 +59,23 @@ def test_a_server_that_fails_after_each_beginning_is_asked_less_and_less_often()
     begun.opened(SECOND)
     begun.progressed()
     assert begun.delay_after(LOST) <= 0.1
+
+
+def test_a_batch_shows_that_the_server_is_well_again() -> None:
+    begun = resumption(first_delay=0.1)
+    following = LiveFollowing(None, begun)
+    for _ in range(3):
+        following.take(live_started())
+        following.take(live_batches((1, 1)))
+        assert following.delay_after(LOST) <= 0.1
+
+
+def test_a_stream_that_has_begun_again_waits_for_as_long_as_before_its_interruption() -> None:
+    begun = resumption(timeout=3)
+    begun.opened(SECOND)
+    begun.delay_after(LOST)
+    begun.opened(SECOND)
+    assert begun.patience() == 8
 
 
 def test_a_defect_of_the_server_ends_a_stream_instead_of_being_met_for_ever() -> None:

@@ -10,7 +10,7 @@ import pytest
 import factstr
 from tests.client.server_process import Server
 
-FACTS = 3_000
+FACTS = 1_500
 NAME = "inventory"
 EVEN = factstr.where("even")
 
@@ -37,7 +37,7 @@ def interruptions(server: Server) -> dict[int, Callable[[], object]]:
         server.stop()
         server.start()
 
-    return {FACTS // 4: killed, FACTS // 2: stopped, FACTS * 3 // 4: killed}
+    return {FACTS // 3: killed, FACTS * 2 // 3: stopped}
 
 
 def test_a_live_stream_goes_on_through_deaths_and_restarts_of_the_server(server: Server) -> None:
