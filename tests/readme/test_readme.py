@@ -1,4 +1,4 @@
-"""The README's first session does what the README shows, against a real server process."""
+"""The README's sessions do what the README shows, against a real server process."""
 
 import os
 import re
@@ -10,11 +10,15 @@ from typing import NamedTuple
 
 import pytest
 
+import factstr
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # What differs from run to run: times, and how long something took.
-VARYING = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\([\d.]+ s, [\d,]+ facts/s\)")
+VARYING = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:.]+Z|\([\d.]+ s, [\d,]+ facts/s\)|(?<=facts, )[\d.]+ (ms|s|m \d+ s)$", re.MULTILINE
+)
 
 
 class Step(NamedTuple):
@@ -76,6 +80,19 @@ def run(command: str, address: str) -> str:
     return done.stdout
 
 
+def run_python(section: str, address: str) -> str:
+    """What a section's example prints."""
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace("localhost:50051", address)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    return done.stdout
+
+
 def same(text: str) -> str:
     return VARYING.sub("…", text).strip()
 
@@ -92,15 +109,26 @@ def test_the_first_session_shows_what_really_happens(address: str) -> None:
 
 def test_the_python_example_runs_as_it_stands(address: str) -> None:
     run_session(address)
-    (example,) = re.findall(r"```python\n(.*?)```", section("In Python"), re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", example.replace("localhost:50051", address)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert done.stdout == "10\n"
+    assert run_python(section("In Python"), address) == "10\n"
+
+
+def test_the_streams_show_what_really_happens(address: str) -> None:
+    run_session(address)
+    tailed, consumed, listed, moved = steps(section("Streams"))
+    for step in (tailed, consumed):
+        assert same(run(step.command, address)) == same(step.output), step.command
+    with factstr.connect(address) as store:
+        # The server may hear a moment later than the next command begins that the consumer has gone.
+        while store.durable_stream("returns").active:
+            pass
+    for step in (listed, moved):
+        assert same(run(step.command, address)) == same(step.output), step.command
+    assert [line.split()[0] for line in run_python(section("Streams"), address).splitlines()] == [
+        "6",
+        "8",
+        "9",
+    ]
+    assert run(listed.command, address).splitlines()[1].split()[1] == "9"
 
 
 @pytest.mark.grpcurl
