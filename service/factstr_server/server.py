@@ -47,6 +47,10 @@ GRPC_OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
     # Two servers on one port would share its calls, and a taken port would go unnoticed.
     ("grpc.so_reuseport", 0),
+    # From a thousand calls that wait to be looked at gRPC turns some away with a bare CANCELLED. Ours is the bounded
+    # queue, which says SERVER_BUSY.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 10_000),

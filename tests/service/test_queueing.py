@@ -121,6 +121,11 @@ async def test_a_full_queue_answers_server_busy_and_commits_nothing_of_it(
         assert (await server.append([large])).first == 4
 
 
+async def test_a_burst_of_thousands_of_calls_is_answered_call_by_call(server: Wire) -> None:
+    answers = await asyncio.gather(*(server.append([NewFact()]) for _ in range(3_000)))
+    assert sorted(answer.first for answer in answers) == list(range(1, 3_001))
+
+
 async def test_queries_are_answered_while_appends_wait() -> None:
     async with serving(StallingStore) as (server, store):
         await server.append([NewFact("before")])
