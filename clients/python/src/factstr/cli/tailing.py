@@ -43,16 +43,17 @@ class _Tail:
         self._notes = notes
         self._interruptions = interruptions
         self._left: int | None = options.limit
+        self._for_people = for_people(options)
         rows = Rows()
         self._write: Callable[[Sequence[EventRecord]], None] = (
-            (lambda records: write_batch(rows, records)) if for_people(options) else write_records
+            (lambda records: write_batch(rows, records)) if self._for_people else write_records
         )
 
     def run(self) -> None:
         for batch in self._stream.until_caught_up():
             if self._is_enough(batch.event_records):
                 return
-        if self._stream.caught_up is not None:
+        if self._for_people and self._stream.caught_up is not None:
             self._notes.progress(f"at the head, {self._stream.caught_up:,}; waiting")
         for batch in self._stream:
             if self._is_enough(batch.event_records):
