@@ -24,11 +24,17 @@ class StreamMessages:
     def __init__(self, log: EventLog, heartbeat_interval: timedelta) -> None:
         self._log = log
         self._heartbeat_interval = duration(heartbeat_interval)
+        self._last: tuple[list[bytes], bytes] = ([], b"")
+        """The frames of the last message of batches, and the message: many streams say the same, one after the other,
+        and those that are stuck would each hold a copy.
+        """
 
     def stream_response(self, item: StreamItem) -> bytes:
         """A `StreamResponse`."""
         if isinstance(item, Batches):
-            return _batches(item.frames)
+            if item.frames != self._last[0]:
+                self._last = item.frames, _batches(item.frames)
+            return self._last[1]
         message = event_store_service_pb2.StreamResponse()
         if isinstance(item, Started):
             self._start(message.started)
