@@ -7,17 +7,21 @@ Invariants (everything here happens in one event loop, without a pause inside a 
 - `position` is the end of a batch that is durable, and never goes back. The tail holds the batches up to it.
 - A parked stream has nothing to deliver at or before `position`. Before a batch that may match it counts as passed, the
   stream is woken and stands before that batch.
+- A term under which streams stand knows which facts of the tail hold it, from when its first stream came: a stream that
+  reads the tail looks at those alone.
 - Streams check `position` and park in one step, so that no batch slips in between.
 - Batches come in order; one that is not the next one, or a head beyond `position`, means that batches are missing here:
   then the tail begins anew and every parked stream wakes and reads them from the store.
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.terms import OVERFLOW
 from factstr_server.log.tail import Tail, TailBatch
+from factstr_server.stores.protocol import BatchPage, BatchWindow
 
 
 class Seat:
@@ -49,6 +53,21 @@ class Seat:
             self._waking = None
 
 
+class _Term:
+    """A term under which seats stand."""
+
+    def __init__(self, since: int) -> None:
+        self.seats: set[Seat] = set()
+        self.since = since
+        self.holders: list[int] = []
+        """The facts after `since` that hold it and are in the tail, in order."""
+
+    def holders_in(self, window: BatchWindow) -> list[int]:
+        return self.holders[
+            bisect_right(self.holders, window.after) : bisect_right(self.holders, window.up_to)
+        ]
+
+
 class Dispatcher:
     """One for a log."""
 
@@ -58,7 +77,7 @@ class Dispatcher:
         self.on_moved: Callable[[], None] = lambda: None
         """Called whenever `position` has moved."""
         self._everything: set[Seat] = set()
-        self._by_term: dict[str, set[Seat]] = {}
+        self._by_term: dict[str, _Term] = {}
 
     def begin_at(self, position: int) -> None:
         """Before the first stream."""
@@ -70,17 +89,28 @@ class Dispatcher:
         seat = Seat(query, () if query.everything else self._keys(query))
         if query.everything:
             self._everything.add(seat)
-        for term in seat.keys:
-            self._by_term.setdefault(term, set()).add(seat)
+        for key in seat.keys:
+            if key not in self._by_term:
+                self._by_term[key] = _Term(self.position)
+            self._by_term[key].seats.add(seat)
         return seat
 
     def leave_seat(self, seat: Seat) -> None:
         self._everything.discard(seat)
-        for term in seat.keys:
-            seats = self._by_term[term]
-            seats.discard(seat)
-            if not seats:
-                del self._by_term[term]
+        for key in seat.keys:
+            term = self._by_term[key]
+            term.seats.discard(seat)
+            if not term.seats:
+                del self._by_term[key]
+
+    def read_tail(self, seat: Seat, window: BatchWindow) -> BatchPage | None:
+        """One page of a seat's batches; None where the store must be asked."""
+        terms = [self._by_term[key] for key in seat.keys]
+        if seat.query.everything or any(window.after < term.since for term in terms):
+            return self.tail.read(seat.query, window)
+        holders = [found for term in terms if (found := term.holders_in(window))]
+        candidates = holders[0] if len(holders) == 1 else sorted(set().union(*holders))
+        return self.tail.read(seat.query, window, candidates)
 
     def committed(self, batches: Sequence[TailBatch]) -> None:
         """Takes the batches of a group, in order, and wakes the streams that may have to deliver one of them."""
@@ -90,9 +120,12 @@ class Dispatcher:
         if new[0].first != self.position + 1:
             self.move_to(new[0].first - 1)
         woken = dict.fromkeys((seat for seat in self._everything if seat.parked), self.position)
+        begins_after = self.tail.begins_after
         for batch in new:
             self.tail.append(batch)
             self._find_matching(batch, woken)
+        if self.tail.begins_after > begins_after:
+            self._forget_holders()
         self.position = new[-1].last
         for seat, position in woken.items():
             seat.wake(position)
@@ -104,7 +137,8 @@ class Dispatcher:
             return
         parked_at, self.position = self.position, head
         self.tail.begin_after(head)
-        for seats in (self._everything, *self._by_term.values()):
+        self._forget_holders()
+        for seats in (self._everything, *(term.seats for term in self._by_term.values())):
             for seat in seats:
                 seat.wake(parked_at)
         self.on_moved()
@@ -113,15 +147,22 @@ class Dispatcher:
         """Adds the parked streams whose query the terms of one of the batch's facts allow, and where they stand."""
         if not self._by_term:
             return
-        for event in batch.events:
-            for term in self._by_term.keys() & event.terms.split():
-                for seat in self._by_term[term]:
+        for number, event in enumerate(batch.events, batch.first):
+            for key in self._by_term.keys() & event.terms.split():
+                term = self._by_term[key]
+                term.holders.append(number)
+                for seat in term.seats:
                     if (
                         seat.parked
                         and seat not in woken
                         and seat.query.may_match(event.event_type, event.terms)
                     ):
                         woken[seat] = batch.first - 1
+
+    def _forget_holders(self) -> None:
+        """Those that the tail holds no more."""
+        for term in self._by_term.values():
+            del term.holders[: bisect_right(term.holders, self.tail.begins_after)]
 
     def _keys(self, query: CompiledQuery) -> set[str]:
         """Of every alternative the terms that the fewest streams stand under, so that what many queries have in common
@@ -141,7 +182,7 @@ class Dispatcher:
         return keys
 
     def _streams_under(self, term: str) -> int:
-        return len(self._by_term.get(term, ()))
+        return len(self._by_term[term].seats) if term in self._by_term else 0
 
     def _most_streams(self, terms: Iterable[str]) -> int:
         return max(map(self._streams_under, terms), default=0)

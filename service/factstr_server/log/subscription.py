@@ -123,7 +123,7 @@ class Subscription:
             max_bytes=self._page_bytes,
             joined=max_batches is None,
         )
-        page = None if self._reading else self._dispatcher.tail.read(self._query, window)
+        page = None if self._reading else self._dispatcher.read_tail(self._seat, window)
         if page is None:
             page = await self._read_from_store(window, due)
         elif not page.frames:

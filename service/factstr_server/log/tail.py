@@ -4,8 +4,8 @@ A batch stands here as its append was prepared, and is encoded when the first st
 pays nothing per fact.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -48,12 +48,12 @@ class TailBatch:
         events = self.events[position + 1 - self.first :]
         return batch_frame(self.first, self.last, self._records(position + 1, events))
 
-    def matching_frame(self, query: CompiledQuery, position: int) -> bytes | None:
-        """The part of the batch after a position that matches; None when nothing does. Raises TooLarge."""
-        skipped = max(position + 1 - self.first, 0)
+    def matching_frame(self, query: CompiledQuery, candidates: Iterable[int]) -> bytes | None:
+        """The part of the batch that matches, of some of its facts; None when nothing does. Raises TooLarge."""
+        events = ((number, self.events[number - self.first]) for number in candidates)
         records = [
             self._record(number, event)
-            for number, event in enumerate(self.events[skipped:], self.first + skipped)
+            for number, event in events
             if query.may_match(event.event_type, event.terms) and _matches(query, event)
         ]
         return batch_frame(self.first, self.last, records) if records else None
@@ -77,14 +77,15 @@ class Tail:
         self._batches: list[TailBatch] = []
         self._lasts: list[int] = []
         self._bytes = 0
-        self._begins_after = 0
+        self.begins_after = 0
+        """Facts up to it must be asked of the store."""
 
     def begin_after(self, position: int) -> None:
         """Forgets everything: the next batch follows a position."""
         self._batches.clear()
         self._lasts.clear()
         self._bytes = 0
-        self._begins_after = position
+        self.begins_after = position
 
     def append(self, batch: TailBatch) -> None:
         self._batches.append(batch)
@@ -93,18 +94,24 @@ class Tail:
         if self._bytes > self._max_bytes:
             self._forget_oldest()
 
-    def read(self, query: CompiledQuery, window: BatchWindow) -> BatchPage | None:
-        """One page of the window's batches; None where the store must be asked."""
-        if window.after < self._begins_after:
+    def read(
+        self, query: CompiledQuery, window: BatchWindow, candidates: Sequence[int] | None = None
+    ) -> BatchPage | None:
+        """One page of the window's batches; None where the store must be asked. Where the only facts of the window that
+        can match are known, no other is looked at.
+        """
+        if window.after < self.begins_after:
             return None
         try:
+            if candidates is not None:
+                return self._read_candidates(query, window, candidates)
             return self._read(query, window)
         except TooLargeError:
             return None
 
     def _read(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
-        page = BatchPage([], [], window.after)
-        size, looked_at = 0, 0
+        page = _Page(window)
+        looked_at = 0
         for index in range(bisect_right(self._lasts, window.after), len(self._batches)):
             batch = self._batches[index]
             if batch.last > window.up_to or looked_at >= _MAX_EVENTS_PER_READ:
@@ -112,16 +119,30 @@ class Tail:
             if query.everything:
                 frame: bytes | None = batch.frame_after(window.after)
             else:
-                frame = batch.matching_frame(query, window.after)
-                looked_at += len(batch.events)
-            if frame:
-                size += len(frame)
-                if page.frames and (size > window.max_bytes or len(page.frames) == window.max_batches):
-                    break
-                page.frames.append(frame)
-                page.ranges.append((batch.first, batch.last))
-            page = page._replace(looked_up_to=batch.last)
-        return page
+                wanted = range(max(batch.first, window.after + 1), batch.last + 1)
+                frame = batch.matching_frame(query, wanted)
+                looked_at += len(wanted)
+            if not page.take(batch, frame):
+                break
+        return page.page()
+
+    def _read_candidates(
+        self, query: CompiledQuery, window: BatchWindow, candidates: Sequence[int]
+    ) -> BatchPage:
+        """They are in order, and in the window."""
+        page = _Page(window)
+        at = 0
+        while at < len(candidates):
+            batch = self._batches[bisect_left(self._lasts, candidates[at])]
+            end = bisect_right(candidates, batch.last, at)
+            page.pass_to(batch.first - 1)
+            if at >= _MAX_EVENTS_PER_READ or not page.take(
+                batch, batch.matching_frame(query, candidates[at:end])
+            ):
+                return page.page()
+            at = end
+        page.pass_to(window.up_to)
+        return page.page()
 
     def _forget_oldest(self) -> None:
         """Makes more room than is needed now, so that most appends move nothing."""
@@ -130,8 +151,39 @@ class Tail:
         while self._bytes > wanted and forgotten < len(self._batches):
             self._bytes -= self._batches[forgotten].cost
             forgotten += 1
-        self._begins_after = self._lasts[forgotten - 1]
+        self.begins_after = self._lasts[forgotten - 1]
         del self._batches[:forgotten], self._lasts[:forgotten]
+
+
+class _Page:
+    """A page that is being filled."""
+
+    def __init__(self, window: BatchWindow) -> None:
+        self._window = window
+        self._frames: list[bytes] = []
+        self._ranges: list[tuple[int, int]] = []
+        self._size = 0
+        self._looked_up_to = window.after
+
+    def take(self, batch: TailBatch, frame: bytes | None) -> bool:
+        """Adds what is delivered of a batch, if anything; False when it has no room."""
+        if frame:
+            size = self._size + len(frame)
+            full = size > self._window.max_bytes or len(self._frames) == self._window.max_batches
+            if self._frames and full:
+                return False
+            self._size = size
+            self._frames.append(frame)
+            self._ranges.append((batch.first, batch.last))
+        self._looked_up_to = batch.last
+        return True
+
+    def pass_to(self, position: int) -> None:
+        """Nothing up to it matches that is not in the page."""
+        self._looked_up_to = max(self._looked_up_to, position)
+
+    def page(self) -> BatchPage:
+        return BatchPage(self._frames, self._ranges, self._looked_up_to)
 
 
 def _matches(query: CompiledQuery, event: EncodedEvent) -> bool:
