@@ -180,6 +180,7 @@ class Committer:
                 return
             _fail(group, refusal)
         except Exception as error:  # noqa: BLE001  (a defect must not end the committer)
+            self._in_doubt = True
             _log.exception("a commit of %d appends failed unexpectedly", len(group))
             _fail(group, error)
         else:
