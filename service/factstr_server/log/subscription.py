@@ -22,6 +22,9 @@ from factstr_server.stores.protocol import BatchPage, BatchWindow, LogStore
 _FIRST_PAGE_BYTES: Final = 32 * 1024
 """Pages double from here to the size of a message, so that a stream that nobody reads from holds little."""
 
+_LARGEST_PAGE_BYTES: Final = MAX_RESPONSE_BYTES - 8
+"""The rest is what a message holds beside its frames."""
+
 
 class Batches(NamedTuple):
     """Batches to deliver, encoded (`contract.batch_frame`), and the first and last sequence number of each frame's."""
@@ -132,7 +135,7 @@ class Subscription:
         if page:
             self._seat.position = max(self._seat.position, page.looked_up_to)
             if page.frames:
-                self._page_bytes = min(2 * self._page_bytes, MAX_RESPONSE_BYTES)
+                self._page_bytes = min(2 * self._page_bytes, _LARGEST_PAGE_BYTES)
         return page
 
     async def _read_from_store(self, window: BatchWindow, due: float) -> BatchPage | None:
@@ -144,7 +147,7 @@ class Subscription:
             return None
         self._reading = None
         page = await reading
-        reads_well = self._page_bytes == MAX_RESPONSE_BYTES
+        reads_well = self._page_bytes == _LARGEST_PAGE_BYTES
         if window.joined and reads_well and page.looked_up_to < self._dispatcher.position:
             self._start_reading(window._replace(after=page.looked_up_to, up_to=self._dispatcher.position))
         return page

@@ -88,7 +88,8 @@ class EventStoreServicer:
         wanted = await off_loop_if_large(call.size, _consumption, request, call.peer)
         async with aclosing(self._log.durable.consume(wanted)) as items:
             async for item in items:
-                yield self._messages.durable_stream_response(item)
+                for message in self._messages.durable_stream_responses(item):
+                    yield message
 
     async def acknowledge_durable(
         self, request: pb.AcknowledgeDurableRequest, _call: Call

@@ -1,10 +1,11 @@
 """What streams say, as encoded messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
 from factstr.v1 import durable_stream_service_pb2, event_store_service_pb2
+from factstr_server.contract.limits import MAX_RESPONSE_BYTES
 from factstr_server.contract.query import query_from_text
 from factstr_server.contract.record import varint
 from factstr_server.log.durable_streams import ConsumptionItem, ConsumptionStarted, Waiting
@@ -16,6 +17,9 @@ from factstr_server.rpc.translation import duration, event_query_message, timest
 
 _BATCHES: Final = b"\x12"
 """The field `batches` of both kinds of responses."""
+
+_MESSAGE_BYTES: Final = 8
+"""What a message holds beside its frames."""
 
 
 class StreamMessages:
@@ -43,10 +47,13 @@ class StreamMessages:
             _say_position(message, item)
         return message.SerializeToString()
 
-    def durable_stream_response(self, item: ConsumptionItem) -> bytes:
-        """A `DurableStreamResponse`."""
+    def durable_stream_responses(self, item: ConsumptionItem) -> Iterator[bytes]:
+        """One `DurableStreamResponse`, or several: tokens have made batches longer than the page that holds them."""
         if isinstance(item, Batches):
-            return _batches(item.frames)
+            return map(_batches, _gathered(item.frames))
+        return iter((self._durable_stream_response(item),))
+
+    def _durable_stream_response(self, item: ConsumptionStarted | Waiting | CaughtUp | Idle) -> bytes:
         message = event_store_service_pb2.DurableStreamResponse()
         if isinstance(item, ConsumptionStarted):
             self._start(message.started)
@@ -82,6 +89,17 @@ def durable_stream(state: StreamState) -> durable_stream_service_pb2.DurableStre
     if state.acknowledged_at is not None:
         message.acknowledged_at.CopyFrom(timestamp(state.acknowledged_at))
     return message
+
+
+def _gathered(frames: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The frames of each message: as many as it takes, and at least one."""
+    begin, size = 0, _MESSAGE_BYTES
+    for index, frame in enumerate(frames):
+        size += len(frame)
+        if size > MAX_RESPONSE_BYTES and index > begin:
+            yield frames[begin:index]
+            begin, size = index, _MESSAGE_BYTES + len(frame)
+    yield frames[begin:]
 
 
 def _batches(frames: Sequence[bytes]) -> bytes:
