@@ -55,6 +55,8 @@ GRPC_OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # What bounds the wait for a ping's answer, whatever the keepalive timeout says; a minute unless it is set.
+    ("grpc.http2.ping_timeout_ms", 5_000),
 )
 
 
