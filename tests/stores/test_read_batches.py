@@ -11,6 +11,7 @@ import pytest
 
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores import batching
 from factstr_server.stores.paging import MAX_CANDIDATES_PER_READ
 from factstr_server.stores.protocol import BatchPage, BatchWindow, Store
 from tests.conformance.driver import EVERYTHING, Filter, NewFact, Query, of_type, where
@@ -120,12 +121,13 @@ async def compare(stores: list[Store], log: list[list[NewFact]], chance: random.
     """Some windows of a log, with every query."""
     ends = list(accumulate(map(len, log)))
     for query in QUERIES * 3:
+        max_batches = chance.choice((None, None, 1, 2, 5))
         window = BatchWindow(
             chance.randrange(ends[-1]),
             chance.choice(ends),
-            chance.choice((None, 1, 2, 5)),
+            max_batches,
             chance.choice((1, 100, 1_000, 10_000, 262_144)),
-            chance.choice((False, True)),
+            joined=max_batches is None and chance.choice((False, True)),  # as readers of a window ask
         )
         for each in stores:
             read = [shape for page in await pages(each, compiled(query), window) for shape in shapes(page)]
@@ -169,6 +171,16 @@ async def test_a_page_of_rare_matches_says_how_far_it_looked_and_ends_before_a_b
     assert [shape for page in read for shape in shapes(page)] == expected(
         log, where(match), BatchWindow(0, count)
     )
+
+
+async def test_a_read_gets_on_however_long_its_first_candidate_took(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "MAX_READ_SECONDS", -1)
+    for _ in range(3):
+        await commit(store, NewFact("a"), NewFact("b"))
+    read = await pages(store, compiled(of_type("a")), BatchWindow(0, 6))
+    assert [shape[:2] for page in read for shape in shapes(page)] == [(1, 2), (3, 4), (5, 6)]
 
 
 async def test_a_window_that_holds_nothing_that_matches_is_read_to_its_end(store: Store) -> None:

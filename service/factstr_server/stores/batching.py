@@ -35,7 +35,7 @@ def fill_batches(
                 return page.page(last)
             first, last = batch_of(candidate.sequence_number)
             matching = []
-            if (
+            if looked_at and (
                 looked_at >= MAX_CANDIDATES_PER_READ
                 or size > MAX_CANDIDATE_BYTES_PER_READ
                 or monotonic() > deadline
