@@ -16,12 +16,17 @@ Invariants (everything here happens in one event loop, without a pause inside a 
 
 import asyncio
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.terms import OVERFLOW
 from factstr_server.log.tail import Tail, TailBatch
 from factstr_server.stores.protocol import BatchPage, BatchWindow
+
+_WAKES_PER_TURN: Final = 2
+"""Filtered streams that go on between two looks of the loop at what has arrived."""
 
 
 class Seat:
@@ -46,11 +51,20 @@ class Seat:
 
     def wake(self, position: int) -> None:
         """Ends the parking, with the stream at a position; does nothing to a stream that is not parked."""
-        if self._waking:
+        if waking := self.unpark(position):
+            _go_on(waking)
+
+    def unpark(self, position: int) -> "asyncio.Future[None] | None":
+        """As `wake`, but the stream goes on when the result, if any, is set."""
+        waking, self._waking = self._waking, None
+        if waking:
             self.position = max(self.position, position)
-            if not self._waking.done():
-                self._waking.set_result(None)
-            self._waking = None
+        return waking
+
+
+def _go_on(waking: "asyncio.Future[None]") -> None:
+    if not waking.done():
+        waking.set_result(None)
 
 
 class _Term:
@@ -78,6 +92,8 @@ class Dispatcher:
         """Called whenever `position` has moved."""
         self._everything: set[Seat] = set()
         self._by_term: dict[str, _Term] = {}
+        self._waking: deque[asyncio.Future[None]] = deque()
+        """Of filtered streams that are no longer parked, and have not gone on yet."""
 
     def begin_at(self, position: int) -> None:
         """Before the first stream."""
@@ -127,9 +143,24 @@ class Dispatcher:
         if self.tail.begins_after > begins_after:
             self._forget_holders()
         self.position = new[-1].last
+        idle = not self._waking
         for seat, position in woken.items():
-            seat.wake(position)
+            if seat.query.everything:
+                seat.wake(position)
+            elif waking := seat.unpark(position):
+                self._waking.append(waking)
+        if idle:
+            self._wake_some()
         self.on_moved()
+
+    def _wake_some(self) -> None:
+        """A few in each turn of the loop. When a batch goes to many streams, appends get their share of the time, and
+        streams that come later find more to deliver in one message.
+        """
+        for _ in range(min(_WAKES_PER_TURN, len(self._waking))):
+            _go_on(self._waking.popleft())
+        if self._waking:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
     def move_to(self, head: int) -> None:
         """The store's log ends there, and what lies between has not come by here: whoever wants it reads it there."""
