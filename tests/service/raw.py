@@ -15,8 +15,21 @@ from tests.conformance.wire import Wire, failure_of, status_of
 APPEND = "EventStoreService/Append"
 APPEND_IF = "EventStoreService/AppendIf"
 QUERY = "EventStoreService/Query"
+STREAM_ALL = "EventStoreService/StreamAll"
+STREAM_TO = "EventStoreService/StreamTo"
+STREAM_ALL_DURABLE = "EventStoreService/StreamAllDurable"
+STREAM_TO_DURABLE = "EventStoreService/StreamToDurable"
+ACKNOWLEDGE = "EventStoreService/AcknowledgeDurable"
+LIST = "DurableStreamService/ListDurableStreams"
+GET = "DurableStreamService/GetDurableStream"
+RESET = "DurableStreamService/ResetDurableStream"
+DELETE = "DurableStreamService/DeleteDurableStream"
+AWAIT = "DurableStreamService/AwaitDurableStream"
 INFO = "ServerService/GetServerInfo"
 SEQUENCE_NUMBER_AT = "ServerService/GetSequenceNumberAt"
+
+ENDLESS = (STREAM_ALL, STREAM_TO, STREAM_ALL_DURABLE, STREAM_TO_DURABLE)
+"""Streams that end only with an error."""
 
 M = TypeVar("M", bound=Message)
 
@@ -24,8 +37,14 @@ M = TypeVar("M", bound=Message)
 async def call(
     wire: Wire, method: str, request: bytes | Message, metadata: tuple[tuple[str, str | bytes], ...] = ()
 ) -> list[bytes]:
-    """The response messages. Raises AioRpcError."""
+    """The response messages, of an endless stream the first. Raises AioRpcError."""
     raw = request if isinstance(request, bytes) else request.SerializeToString()
+    if method in ENDLESS:
+        stream = streaming(wire.channel, method)(raw, metadata=metadata)
+        first = await stream.read()
+        stream.cancel()
+        assert isinstance(first, bytes)
+        return [first]
     if method == QUERY:
         return [response async for response in streaming(wire.channel, method)(raw, metadata=metadata)]
     return [await unary(wire.channel, method)(raw, metadata=metadata)]

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
+from factstr.v1 import durable_stream_service_pb2 as admin_pb
 from factstr.v1 import errors_pb2, event_pb2
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.errors import (
@@ -137,6 +138,84 @@ ROWS = [
         metadata={"expected_context_version": "7", "actual_context_version": "1"},
     ),
     Row("IDEMPOTENCY_KEY_REUSED", "ALREADY_EXISTS", raw.APPEND, NEW_KEY_REQUEST),
+    Row(
+        "INVALID_PREDICATE",
+        "INVALID_ARGUMENT",
+        raw.STREAM_TO,
+        pb.StreamToRequest(query=query("{")),
+        ("query.filters[0].payload_predicates.any_of[0]",),
+    ),
+    Row(
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+        raw.STREAM_TO_DURABLE,
+        pb.StreamToDurableRequest(durable_stream="\n"),
+        ("durable_stream",),
+    ),
+    Row(
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+        raw.ACKNOWLEDGE,
+        pb.AcknowledgeDurableRequest(durable_stream="s", acknowledgement_token="none"),
+        ("acknowledgement_token",),
+    ),
+    Row(
+        "INVALID_ARGUMENT",
+        "INVALID_ARGUMENT",
+        raw.LIST,
+        admin_pb.ListDurableStreamsRequest(page_size=1_001),
+        ("page_size",),
+    ),
+    Row(
+        "CURSOR_AHEAD_OF_LOG",
+        "OUT_OF_RANGE",
+        raw.STREAM_ALL,
+        pb.StreamAllRequest(after_sequence_number=2),
+        metadata={"asked_for": "2", "head_sequence_number": "1"},
+    ),
+    Row(
+        "CURSOR_AHEAD_OF_LOG",
+        "OUT_OF_RANGE",
+        raw.STREAM_ALL_DURABLE,
+        pb.StreamAllDurableRequest(durable_stream="new", start_after_sequence_number=2),
+        metadata={"asked_for": "2", "head_sequence_number": "1"},
+    ),
+    *(
+        Row("DURABLE_STREAM_NOT_FOUND", "NOT_FOUND", method, request)
+        for method, request in (
+            (raw.GET, admin_pb.GetDurableStreamRequest(durable_stream="none")),
+            (raw.RESET, admin_pb.ResetDurableStreamRequest(durable_stream="none")),
+            (raw.DELETE, admin_pb.DeleteDurableStreamRequest(durable_stream="none")),
+            (raw.AWAIT, admin_pb.AwaitDurableStreamRequest(durable_stream="none")),
+        )
+    ),
+]
+
+ACTIVE_ROWS = [
+    Row(
+        "DURABLE_STREAM_QUERY_MISMATCH",
+        "FAILED_PRECONDITION",
+        raw.STREAM_TO_DURABLE,
+        pb.StreamToDurableRequest(durable_stream="active", query=query("{}")),
+    ),
+    Row(
+        "DURABLE_STREAM_ACTIVE",
+        "FAILED_PRECONDITION",
+        raw.STREAM_ALL_DURABLE,
+        pb.StreamAllDurableRequest(durable_stream="active"),
+    ),
+    Row(
+        "DURABLE_STREAM_ACTIVE",
+        "FAILED_PRECONDITION",
+        raw.RESET,
+        admin_pb.ResetDurableStreamRequest(durable_stream="active"),
+    ),
+    Row(
+        "DURABLE_STREAM_ACTIVE",
+        "FAILED_PRECONDITION",
+        raw.DELETE,
+        admin_pb.DeleteDurableStreamRequest(durable_stream="active"),
+    ),
 ]
 
 
@@ -160,6 +239,35 @@ async def test_what_is_wrong_with_a_request_is_answered_with_its_status_and_deta
         assert all(violation.description for violation in failed.violations)
     assert await server.head() == 1
     assert (await server.append([NewFact("next")])).first == 2
+
+
+@pytest.mark.parametrize("row", ACTIVE_ROWS, ids=[f"{n}-{row.reason}" for n, row in enumerate(ACTIVE_ROWS)])
+async def test_what_an_active_durable_stream_does_not_allow_is_answered_with_its_status(
+    server: Wire, row: Row
+) -> None:
+    async with server.stream_all_durable("active") as active:
+        epoch = (await active.started()).lease_epoch
+        error = await raw.error(server, row.method, row.request)
+        failed = failure_of(error)
+        assert (failed.reason, failed.code) == (row.reason, row.code)
+        assert raw.names_of_details(error) == [raw.ERROR_INFO]
+        if row.reason == "DURABLE_STREAM_ACTIVE":
+            assert failed.metadata["lease_epoch"] == str(epoch)
+
+
+async def test_a_lost_lease_is_answered_with_its_status(server: Wire) -> None:
+    await server.append([NewFact()])
+    async with server.stream_all_durable("s") as stream:
+        [batch] = await stream.batches(1)
+        await server.reset("s", 0, force=True)
+        ended = await stream.ended()
+    token = batch.token
+    request = pb.AcknowledgeDurableRequest(durable_stream="s", acknowledgement_token=token)
+    error = await raw.error(server, raw.ACKNOWLEDGE, request)
+    assert raw.names_of_details(error) == [raw.ERROR_INFO]
+    for failed in (ended, failure_of(error)):
+        assert (failed.reason, failed.code) == ("DURABLE_STREAM_LEASE_LOST", "ABORTED")
+        assert failed.metadata == {"lease_epoch": "1"}
 
 
 FAILURES: list[tuple[Callable[[], Exception], str, str, bool]] = [

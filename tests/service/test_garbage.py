@@ -46,7 +46,13 @@ async def test_text_that_is_no_utf_8_is_refused(server: Wire, marker: str, bad: 
     assert await server.head() == 0
 
 
-@pytest.mark.parametrize("method", [raw.APPEND, raw.APPEND_IF, raw.QUERY, raw.INFO, raw.SEQUENCE_NUMBER_AT])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(raw.APPEND, raw.APPEND_IF, raw.QUERY, raw.INFO, raw.SEQUENCE_NUMBER_AT, *raw.ENDLESS),
+        *(raw.ACKNOWLEDGE, raw.LIST, raw.GET, raw.RESET, raw.DELETE, raw.AWAIT),
+    ],
+)
 async def test_bytes_that_are_no_message_are_refused(server: Wire, method: str) -> None:
     for garbage in (b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x00", b"{}", b"\x0b" * 1_000, b"\x07\x08"):
         failed = await raw.failure(server, method, garbage)

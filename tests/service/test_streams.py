@@ -23,8 +23,8 @@ from tests.service import raw
 from tests.service.conftest import serving
 from tests.service.wrapping_store import FailingStore, StallingStore
 
-STREAM_ALL = "EventStoreService/StreamAll"
-STREAM_ALL_DURABLE = "EventStoreService/StreamAllDurable"
+STREAM_ALL = raw.STREAM_ALL
+STREAM_ALL_DURABLE = raw.STREAM_ALL_DURABLE
 BEATING = Options(heartbeat_interval=timedelta(milliseconds=200))
 
 
@@ -147,7 +147,7 @@ NO_TIMEOUTS = [Duration(seconds=-1), Duration(nanos=-1), Duration(nanos=10**9), 
 @pytest.mark.parametrize("timeout", NO_TIMEOUTS, ids=range(len(NO_TIMEOUTS)))
 async def test_a_timeout_is_a_length_of_time(server: Wire, timeout: Duration) -> None:
     request = admin_pb.AwaitDurableStreamRequest(durable_stream="s", sequence_number=1, timeout=timeout)
-    failed = await raw.failure(server, "DurableStreamService/AwaitDurableStream", request)
+    failed = await raw.failure(server, raw.AWAIT, request)
     assert (failed.reason, failed.fields) == ("INVALID_ARGUMENT", ["timeout"])
 
 
