@@ -1,33 +1,36 @@
 """Reads of whole batches on one connection, for a replay of everything. Used by one thread at a time.
 
 A replay is bound by the Python steps per fact, and by the interpreter's lock, which changes hands at every row that is
-fetched: so SQLite joins the records and their stored framing, and a page is one row (docs/decisions/0009).
+fetched: so SQLite joins the records, which are stored with what stands before them, and a page is one row
+(docs/decisions/0009).
 """
 
+from collections.abc import Generator
+from contextlib import closing
 from typing import Final
 
 import apsw
 
+from factstr_server.contract.batch_frame import BATCH
 from factstr_server.stores.protocol import BatchPage, BatchWindow
-
-_FRAMING_BYTES: Final = 32
-"""At most what stands before and after a record, where a page takes more than one."""
 
 _MOST_FACTS: Final = 8_192
 """In a page of joined frames."""
 
+_FIRST_GUESS_BYTES: Final = 1_024
+
 _SIZE: Final = """
-    SELECT coalesce(sum(length(record)), 0) FROM records WHERE sequence_number > ?1 AND sequence_number <= ?2
+    SELECT sum(length(record)), min(opening_bytes) FROM records
+    WHERE sequence_number > ?1 AND sequence_number <= ?2
 """
 _JOINED: Final = """
-    SELECT CAST(group_concat(framed, '') AS BLOB)
+    SELECT CAST(group_concat(record, '') AS BLOB)
     FROM (
-        SELECT opening || record || closing AS framed FROM records
-        WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
+        SELECT record FROM records WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
     )
 """
 _ONE_BY_ONE: Final = """
-    SELECT CAST(opening || record || closing AS BLOB), length(closing) FROM records
+    SELECT record, opening_bytes FROM records
     WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
 """
 
@@ -37,9 +40,8 @@ class BatchReader:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._framed_after: int = connection.execute("SELECT framed_after FROM store").get
-        self._fact_bytes = 1_024
-        """A guess at what a fact takes, from the last page."""
+        self._fact_bytes = _FIRST_GUESS_BYTES
+        """What a fact took in the last page."""
 
     def batch_of(self, sequence_number: int) -> tuple[int, int]:
         """The first and last sequence number of the batch that holds a fact."""
@@ -51,25 +53,24 @@ class BatchReader:
         first, last = rows[0] if rows else (0, 0)
         return (first, last) if last >= sequence_number else (sequence_number, sequence_number)
 
-    def unframed_up_to(self, position: int) -> int:
-        """How far a reader at a position has to frame records itself: those from before framing was stored, and the
-        rest of a batch that it begins inside of. Not beyond the position where it need not.
+    def read_framed(self, window: BatchWindow) -> BatchPage | None:
+        """The window's batches, unmatched, as they are stored; None where a frame is not stored: for a window that
+        begins inside a batch, and for records of an earlier format.
         """
-        if position < self._framed_after:
-            return self._framed_after
-        first, last = self.batch_of(position + 1)
-        return last if first <= position else position
+        first, _ = self.batch_of(window.after + 1)
+        if first <= window.after or window.after >= window.up_to:
+            return None
+        joined = window.joined and window.max_batches is None
+        return self._joined(window) if joined else self._one_by_one(window)
 
-    def read_all(self, window: BatchWindow) -> BatchPage:
-        """The window's batches, unmatched. The window begins where one begins, and framing is stored."""
-        return self._joined(window) if window.joined else self._one_by_one(window)
-
-    def _joined(self, window: BatchWindow) -> BatchPage:
+    def _joined(self, window: BatchWindow) -> BatchPage | None:
         wanted = window.max_bytes // self._fact_bytes
         while True:
             end = self._end_near(window.after, max(min(wanted, window.up_to - window.after, _MOST_FACTS), 1))
             count = end - window.after
-            size = self._connection.execute(_SIZE, (window.after, end)).get + _FRAMING_BYTES * count
+            size, shortest_opening = self._connection.execute(_SIZE, (window.after, end)).get
+            if not shortest_opening:
+                return None
             if size <= window.max_bytes or self._end_near(window.after, 1) == end:
                 break
             wanted = min(count * window.max_bytes // size, count - 1)
@@ -84,23 +85,31 @@ class BatchReader:
             return last
         return first - 1 if first - 1 > after else last
 
-    def _one_by_one(self, window: BatchWindow) -> BatchPage:
+    def _one_by_one(self, window: BatchWindow) -> BatchPage | None:
         page = BatchPage([], [], window.after)
-        parts: list[bytes] = []
         size = 0
-        rows = self._connection.execute(_ONE_BY_ONE, (window.after, window.up_to))
-        for number, (part, closing) in enumerate(rows, window.after + 1):
-            parts.append(part)
-            if closing:
-                frame = b"".join(parts)
+        with closing(self._frames(window)) as frames:
+            for first, last, frame in frames:
                 size += len(frame)
                 if page.frames and size > window.max_bytes:
                     break
                 page.frames.append(frame)
-                page.ranges.append((page.looked_up_to + 1, number))
-                page = page._replace(looked_up_to=number)
+                page.ranges.append((first, last))
                 if len(page.frames) == window.max_batches:
                     break
-                parts = []
-        rows.close()
-        return page
+        return page._replace(looked_up_to=page.ranges[-1][1]) if page.frames else None
+
+    def _frames(self, window: BatchWindow) -> Generator[tuple[int, int, bytes], None, None]:
+        """First and last number of each stored frame, and the frame: it ends where the next one begins."""
+        first, parts = window.after + 1, list[bytes]()
+        rows = self._connection.execute(_ONE_BY_ONE, (window.after, window.up_to))
+        with closing(rows):
+            for number, (record, opening_bytes) in enumerate(rows, first):
+                if parts and (not opening_bytes or record.startswith(BATCH)):
+                    yield first, number - 1, b"".join(parts)
+                    first, parts = number, []
+                if not opening_bytes:
+                    return
+                parts.append(record)
+        if parts:
+            yield first, first + len(parts) - 1, b"".join(parts)

@@ -21,13 +21,13 @@ from factstr_server.stores.stream_protocol import Ages, StoredStream
 
 # The index leads and records follow by primary key; CROSS JOIN keeps the planner from turning that around.
 _PROPOSED: Final = """
-    SELECT r.sequence_number, r.event_type, r.payload_bytes, r.record
+    SELECT r.sequence_number, r.event_type, r.payload_bytes, substr(r.record, r.opening_bytes + 1)
     FROM terms CROSS JOIN records AS r ON r.sequence_number = terms.rowid
     WHERE terms MATCH ?3 AND terms.rowid > ?1 AND terms.rowid < ?2
     ORDER BY terms.rowid {}
 """
 _ALL: Final = """
-    SELECT sequence_number, event_type, payload_bytes, record FROM records
+    SELECT sequence_number, event_type, payload_bytes, substr(record, opening_bytes + 1) FROM records
     WHERE sequence_number > ?1 AND sequence_number < ?2
     ORDER BY sequence_number {}
 """
@@ -89,11 +89,8 @@ class Reader:
                 self._connection.execute("COMMIT")
 
     def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
-        if query.everything:
-            unframed_up_to = self._batches.unframed_up_to(window.after)
-            if unframed_up_to <= window.after:
-                return self._batches.read_all(window)
-            window = window._replace(up_to=min(window.up_to, unframed_up_to))
+        if query.everything and (page := self._batches.read_framed(window)):
+            return page
         with self._candidates(query, Window(window.after, window.up_to + 1)) as candidates:
             return fill_batches(query, window, candidates, self._batches.batch_of)
 

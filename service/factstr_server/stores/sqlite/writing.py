@@ -8,7 +8,7 @@ import apsw
 import orjson
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.batch_frame import framing
+from factstr_server.contract.batch_frame import openings, single_opening
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.record import occurred_at_field, record_prefix
 from factstr_server.stores.deciding import GroupDecision, moved_streams
@@ -81,24 +81,28 @@ class Writer:
 
     def _write(self, decision: GroupDecision) -> None:
         time_field = occurred_at_field(decision.occurred_at)
-        events: list[tuple[str, str | None, int, int, int, str, str]] = []
+        events: list[tuple[str, str | None, int, int, int, int]] = []
         records: list[bytes] = []
         tokens: list[str] = []
         offset = 1
         for first, last, _ in decision.batches:
-            facts = [decision.accepted.event(number) for number in range(first, last + 1)]
-            prefixes = [record_prefix(number, time_field) for number in range(first, last + 1)]
-            sizes = [len(prefix) + len(fact.body) for prefix, fact in zip(prefixes, facts, strict=True)]
-            around = framing(first, last, sizes)
-            for fact, prefix, size, (opening, closing) in zip(facts, prefixes, sizes, around, strict=True):
-                event_type, body, payload_size, metadata_text, terms = fact
-                events.append(
-                    (event_type, metadata_text, payload_size, offset, size, opening.hex(), closing.hex())
-                )
-                records.append(prefix)
-                records.append(body)
+            if first == last:
+                # Apart, because most appends under load are of one fact, and this is their hot path.
+                fact, prefix = decision.accepted.event(first), record_prefix(first, time_field)
+                size = len(prefix) + len(fact.body)
+                framed = [(fact, prefix, single_opening(first, size), size)]
+            else:
+                numbers = range(first, last + 1)
+                facts = list(map(decision.accepted.event, numbers))
+                prefixes = [record_prefix(number, time_field) for number in numbers]
+                sizes = [len(prefix) + len(fact.body) for prefix, fact in zip(prefixes, facts, strict=True)]
+                framed = list(zip(facts, prefixes, openings(first, last, sizes), sizes, strict=True))
+            for (event_type, body, payload_size, metadata_text, terms), prefix, opening, size in framed:
+                framed_size = len(opening) + size
+                events.append((event_type, metadata_text, payload_size, len(opening), offset, framed_size))
+                records += (opening, prefix, body)
                 tokens.append(terms)
-                offset += size
+                offset += framed_size
         self.connection.execute(
             "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (

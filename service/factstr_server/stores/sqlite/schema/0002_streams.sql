@@ -1,3 +1,10 @@
+-- Streams: replay without a step of Python per fact, and durable streams.
+
+-- A record is preceded by what stands before it when its batch is delivered whole (contract/batch_frame.py): joined, the
+-- columns of consecutive batches are what a stream sends. Records of an earlier format have none: their frames are made
+-- when they are read.
+ALTER TABLE records ADD COLUMN opening_bytes INTEGER NOT NULL DEFAULT 0;
+
 -- Durable streams: a name, the query bound to it, and how far its consumer has acknowledged.
 
 -- Epochs never repeat, whatever becomes of the streams. The key makes acknowledgement tokens.
@@ -17,7 +24,9 @@ CREATE TABLE durable_streams (
     acknowledged_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- The group's statement, as before, with moved cursors: [[durable stream, cursor, acknowledged], ...].
+-- The group's statement, as before, with openings and moved cursors.
+-- events: [[event_type, metadata, payload_bytes, opening_bytes, offset in records, length], ...];
+-- cursors: [[durable stream, cursor, acknowledged], ...].
 DROP VIEW commit_group;
 
 CREATE VIEW commit_group (
@@ -26,10 +35,12 @@ CREATE VIEW commit_group (
 SELECT 0, 0, '[]', x'', '[]', '[]', '[]', 0, '[]' WHERE FALSE;
 
 CREATE TRIGGER commit_group_insert INSTEAD OF INSERT ON commit_group BEGIN
-    INSERT INTO records (sequence_number, occurred_at, event_type, metadata, payload_bytes, record)
+    INSERT INTO records (
+        sequence_number, occurred_at, event_type, metadata, payload_bytes, opening_bytes, record
+    )
     SELECT
-        NEW.head + key + 1, NEW.occurred_at, value ->> 0, value ->> 1, value ->> 2,
-        substr(NEW.records, value ->> 3, value ->> 4)
+        NEW.head + key + 1, NEW.occurred_at, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
+        substr(NEW.records, value ->> 4, value ->> 5)
     FROM json_each(NEW.events);
 
     INSERT INTO terms (rowid, tokens)
