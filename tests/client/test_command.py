@@ -248,7 +248,7 @@ def test_a_server_that_is_not_there_is_named(factstr_command: Command, tmp_path:
 def test_an_append_that_reaches_nobody_keeps_its_doubt(factstr_command: Command, tmp_path: Path) -> None:
     ended = factstr_command("append", "--type", "a", "--payload", "1", "--target", f"unix:{tmp_path}/no.sock")
     assert "is the server running?" in ended.err
-    assert ended.err.endswith(" (the append may or may not have been committed)\n")
+    assert ended.err.endswith(" (it may or may not have been committed)\n")
 
 
 def test_a_server_that_says_nothing_is_named(factstr_command: Command) -> None:

@@ -189,13 +189,19 @@ class Committer:
             for queued, outcome in zip(group, outcomes, strict=True):
                 if not queued.answer.done():
                     queued.answer.set_result(outcome)
-            self._dispatcher.committed(
-                [
-                    TailBatch(outcome, queued.item)
-                    for queued, outcome in zip(group, outcomes, strict=True)
-                    if isinstance(outcome, Committed) and isinstance(queued.item, PreparedAppend)
-                ]
-            )
+            self._dispatch(group, outcomes)
+
+    def _dispatch(self, group: list[_Queued], outcomes: list[Outcome]) -> None:
+        batches = [
+            TailBatch(outcome, queued.item)
+            for queued, outcome in zip(group, outcomes, strict=True)
+            if isinstance(outcome, Committed) and isinstance(queued.item, PreparedAppend)
+        ]
+        try:
+            self._dispatcher.committed(batches)
+        except Exception:  # noqa: BLE001  (a defect must not end the committer: streams read the store instead)
+            self._in_doubt = True
+            _log.exception("a group of %d batches could not be dispatched", len(batches))
 
 
 def _fail(group: list[_Queued], error: Exception) -> None:

@@ -58,7 +58,7 @@ def _message(error: FactstrError) -> str:
     else:
         return error.message
     if isinstance(error, OutcomeUnknown):
-        words += " (the append may or may not have been committed)"
+        words += " (it may or may not have been committed)"
     return words
 
 

@@ -67,7 +67,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DURABLE_STREAM_NOT_FOUND: _ErrorReason.ValueType  # 14
     """NOT_FOUND. There is no durable stream of this name."""
     ERROR_REASON_CURSOR_AHEAD_OF_LOG: _ErrorReason.ValueType  # 15
-    """OUT_OF_RANGE. The position asked for is beyond the head. Metadata: `requested`, `head_sequence_number`."""
+    """OUT_OF_RANGE. The position asked for is beyond the head. Metadata: `asked_for`, `head_sequence_number`."""
     ERROR_REASON_LOG_DIVERGED: _ErrorReason.ValueType  # 16
     """DATA_LOSS. The log is not the one that this stream began on: a failover or a restore lost its tail."""
     ERROR_REASON_SERVER_BUSY: _ErrorReason.ValueType  # 17
@@ -140,7 +140,7 @@ ERROR_REASON_DURABLE_STREAM_LEASE_LOST: ErrorReason.ValueType  # 13
 ERROR_REASON_DURABLE_STREAM_NOT_FOUND: ErrorReason.ValueType  # 14
 """NOT_FOUND. There is no durable stream of this name."""
 ERROR_REASON_CURSOR_AHEAD_OF_LOG: ErrorReason.ValueType  # 15
-"""OUT_OF_RANGE. The position asked for is beyond the head. Metadata: `requested`, `head_sequence_number`."""
+"""OUT_OF_RANGE. The position asked for is beyond the head. Metadata: `asked_for`, `head_sequence_number`."""
 ERROR_REASON_LOG_DIVERGED: ErrorReason.ValueType  # 16
 """DATA_LOSS. The log is not the one that this stream began on: a failover or a restore lost its tail."""
 ERROR_REASON_SERVER_BUSY: ErrorReason.ValueType  # 17
