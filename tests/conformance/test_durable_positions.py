@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from factstr_server.log import stream_positions
 from factstr_server.stores.protocol import Store
 from tests.conformance.conftest import MakeStore
 from tests.conformance.driver import Driver, NewFact, Options, of_type, refused
@@ -306,13 +307,16 @@ async def test_awaiting_is_woken_by_an_acknowledgement(stocked: Driver) -> None:
         assert await two == (6, True)
 
 
-async def test_awaiting_is_woken_by_facts_that_are_passed_over(stocked: Driver) -> None:
+async def test_awaiting_is_woken_by_facts_that_are_passed_over(
+    stocked: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_positions, "_LOOK_AGAIN_SECONDS", 100)
     async with stocked.stream_to_durable("s", of_type("none")) as stream:
         await stream.until_caught_up()
         waiting = await awaiting(stocked, 11)
         await stocked.append_types("a")
         await stocked.append_types("a")
-        assert await waiting == (11, True)
+        assert await asyncio.wait_for(waiting, 10) == (11, True)
     assert await stocked.await_cursor("s", 11, seconds=0) == (11, True)
 
 

@@ -16,12 +16,13 @@ from factstr_server.contract.errors import outcome_unknown, store_corrupt, store
 from factstr_server.contract.limits import MAX_RESPONSE_BYTES
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.protocol import Advance, BatchPage, BatchWindow, Outcome, Store
+from factstr_server.stores.stream_protocol import AcquireOutcome, Acquisition
 from tests.conformance.driver import Driver, NewFact, Options, of_type, refused
 from tests.conformance.streams import Batch, CaughtUp, Checkpoint, Started, Stream, Waiting, eventually
 from tests.conformance.wire import Wire, failure_of
 from tests.service import raw
 from tests.service.conftest import serving
-from tests.service.wrapping_store import FailingStore, StallingStore
+from tests.service.wrapping_store import FailingStore, StallingStore, WrappingStore
 
 STREAM_ALL = raw.STREAM_ALL
 STREAM_ALL_DURABLE = raw.STREAM_ALL_DURABLE
@@ -253,6 +254,23 @@ async def test_facts_of_an_unknown_commit_are_in_order_with_those_appended_right
                 (first, first + 1, [first, first + 1]),
                 (first + 2, first + 2, [first + 2]),
             ]
+
+
+class ResetMeanwhile(WrappingStore):
+    """Somebody resets a durable stream in the moment in which its lease is given."""
+
+    async def acquire(self, acquisition: Acquisition) -> AcquireOutcome:
+        outcome = await super().acquire(acquisition)
+        await self.inner.reset(acquisition.durable_stream, 0, force=True)
+        return outcome
+
+
+async def test_a_lease_that_is_lost_before_its_stream_begins_is_told_to_the_consumer() -> None:
+    async with serving(ResetMeanwhile) as (server, _):
+        async with server.stream_all_durable("s") as stream:
+            with refused("DURABLE_STREAM_LEASE_LOST"):
+                await stream.next()
+        assert not (await server.durable("s")).active
 
 
 class SlowReads(FailingReads):
