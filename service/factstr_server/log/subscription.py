@@ -6,11 +6,12 @@ no batch can be lost or repeated there; a stream that is slow just reads further
 
 Invariants:
 - Everything up to `position` was returned by `next` or does not match. It never goes back.
-- One page is read at a time, and one more ahead of it once the stream has shown that it reads: what a stream that does
+- One page is read at a time, and some ahead of it once the stream has shown that it reads: what a stream that does
   not read holds is bounded.
 """
 
 import asyncio
+from collections import deque
 from typing import Final, NamedTuple, TypeAlias
 
 from factstr_server.contract.errors import Refusal
@@ -21,6 +22,8 @@ from factstr_server.stores.protocol import BatchPage, BatchWindow, LogStore
 
 _FIRST_PAGE_BYTES: Final = 32 * 1024
 """Pages double from here to the size of a message, so that a stream that nobody reads from holds little."""
+
+_PAGES_AHEAD: Final = 3
 
 _LARGEST_PAGE_BYTES: Final = MAX_RESPONSE_BYTES - 8
 """The rest is what a message holds beside its frames."""
@@ -60,6 +63,8 @@ class Subscription:
         self._page_bytes = _FIRST_PAGE_BYTES
         self._caught_up_is_news = True
         self._reading: asyncio.Task[BatchPage] | None = None
+        self._ahead: deque[BatchPage] = deque()
+        """Pages that came with the last one."""
         self._ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
 
     @property
@@ -126,8 +131,11 @@ class Subscription:
             max_bytes=self._page_bytes,
             joined=max_batches is None,
         )
-        page = None if self._reading else self._dispatcher.read_tail(self._seat, window)
-        if page is None:
+        page: BatchPage | None
+        if self._ahead:
+            page = self._ahead.popleft()
+            self._read_ahead(window, page)
+        elif self._reading or not (page := self._dispatcher.read_tail(self._seat, window)):
             page = await self._read_from_store(window, due)
         elif not page.frames:
             # A long way through the tail without a match: others go on.
@@ -147,10 +155,18 @@ class Subscription:
             return None
         self._reading = None
         page = await reading
-        reads_well = self._page_bytes == _LARGEST_PAGE_BYTES
-        if window.joined and reads_well and page.looked_up_to < self._dispatcher.position:
-            self._start_reading(window._replace(after=page.looked_up_to, up_to=self._dispatcher.position))
+        self._ahead.extend(page.following)
+        self._read_ahead(window, page)
         return page
+
+    def _read_ahead(self, window: BatchWindow, page: BatchPage) -> None:
+        """Has the store read on while what was read is being sent, for a stream that has shown that it reads."""
+        after = (self._ahead[-1] if self._ahead else page).looked_up_to
+        reads_well = self._page_bytes == _LARGEST_PAGE_BYTES
+        wanted = window.joined and reads_well and len(self._ahead) < 2 and not self._reading
+        if wanted and after < self._dispatcher.tail.begins_after:
+            position = self._dispatcher.position
+            self._start_reading(window._replace(after=after, up_to=position, pages_ahead=_PAGES_AHEAD))
 
     def _start_reading(self, window: BatchWindow) -> asyncio.Task[BatchPage]:
         self._reading = asyncio.create_task(self._store.read_batches(self._query, window))

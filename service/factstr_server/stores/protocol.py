@@ -107,7 +107,9 @@ class BatchWindow(NamedTuple):
     max_bytes: int = MAX_RESPONSE_BYTES
     """A page ends before the batch that would make it larger, unless that batch is its first."""
     joined: bool = False
-    """The reader takes the page as one: frames may come joined, which is cheaper."""
+    """The reader takes a page as one: frames may come joined, which is cheaper."""
+    pages_ahead: int = 0
+    """How many pages after this one, or as many bytes of them, may come with it: it saves asking for each."""
 
 
 class BatchPage(NamedTuple):
@@ -120,6 +122,8 @@ class BatchPage(NamedTuple):
     """First and last sequence number of each frame's commit; of a joined frame, those of all its commits."""
     looked_up_to: int
     """Everything in the window up to it has been looked at; what follows it begins a batch."""
+    following: tuple["BatchPage", ...] = ()
+    """The pages after it, where they came with it."""
 
 
 class ContextRead(NamedTuple):

@@ -19,14 +19,12 @@ _MOST_FACTS: Final = 8_192
 
 _FIRST_GUESS_BYTES: Final = 1_024
 
-_SIZE: Final = """
-    SELECT sum(length(record)), min(opening_bytes) FROM records
-    WHERE sequence_number > ?1 AND sequence_number <= ?2
-"""
+_SIZE: Final = "SELECT sum(length(record)) FROM records WHERE sequence_number > ?1 AND sequence_number <= ?2"
 _JOINED: Final = """
-    SELECT CAST(group_concat(record, '') AS BLOB)
+    SELECT CAST(group_concat(record, '') AS BLOB), min(opening_bytes)
     FROM (
-        SELECT record FROM records WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
+        SELECT record, opening_bytes FROM records
+        WHERE sequence_number > ?1 AND sequence_number <= ?2 ORDER BY sequence_number
     )
 """
 _ONE_BY_ONE: Final = """
@@ -64,19 +62,51 @@ class BatchReader:
         return self._joined(window) if joined else self._one_by_one(window)
 
     def _joined(self, window: BatchWindow) -> BatchPage | None:
-        wanted = window.max_bytes // self._fact_bytes
-        while True:
-            end = self._end_near(window.after, max(min(wanted, window.up_to - window.after, _MOST_FACTS), 1))
-            count = end - window.after
-            size, shortest_opening = self._connection.execute(_SIZE, (window.after, end)).get
-            if not shortest_opening:
-                return None
-            if size <= window.max_bytes or self._end_near(window.after, 1) == end:
+        """One page, and those after it that are wanted: of large batches fewer."""
+        page = self._joined_page(window)
+        if page is None:
+            return None
+        following: list[BatchPage] = []
+        last, room = page, window.pages_ahead * window.max_bytes
+        while room > 0 and last.looked_up_to < window.up_to:
+            ahead = self._joined_page(window._replace(after=last.looked_up_to))
+            if ahead is None:
                 break
-            wanted = min(count * window.max_bytes // size, count - 1)
-        self._fact_bytes = max(size // count, 1)
-        frames = self._connection.execute(_JOINED, (window.after, end)).get
+            following.append(ahead)
+            last, room = ahead, room - len(ahead.frames[0])
+        return page._replace(following=tuple(following))
+
+    def _joined_page(self, window: BatchWindow) -> BatchPage | None:
+        """As many whole batches as have room. It is guessed how many that are, and looked at only where that was wrong:
+        the connection's limit bounds what a wrong guess can cost.
+        """
+        end = self._end_near(window.after, self._count(window, window.max_bytes * 7 // 8 // self._fact_bytes))
+        try:
+            frames, shortest_opening = self._connection.execute(_JOINED, (window.after, end)).get
+        except apsw.TooBigError:
+            frames, shortest_opening = None, 1
+        if not shortest_opening:
+            return None
+        if frames is None or len(frames) > window.max_bytes:
+            end = self._fitting_end(window, end)
+            frames, shortest_opening = self._connection.execute(_JOINED, (window.after, end)).get
+        self._fact_bytes = max(len(frames) // (end - window.after), 1)
         return BatchPage([frames], [(window.after + 1, end)], end)
+
+    def _fitting_end(self, window: BatchWindow, end: int) -> int:
+        """The end of the last batch that has room, or of the first one."""
+        while end > self._end_near(window.after, 1):
+            size = self._connection.execute(_SIZE, (window.after, end)).get
+            if size <= window.max_bytes:
+                break
+            count = end - window.after
+            end = self._end_near(
+                window.after, self._count(window, min(count * window.max_bytes // size, count - 1))
+            )
+        return end
+
+    def _count(self, window: BatchWindow, wanted: int) -> int:
+        return max(min(wanted, window.up_to - window.after, _MOST_FACTS), 1)
 
     def _end_near(self, after: int, count: int) -> int:
         """The end of the last batch within a number of facts; of the first batch where that is longer."""

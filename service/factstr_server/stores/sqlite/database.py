@@ -21,6 +21,9 @@ APPLICATION_ID: Final = 0x46414354
 _WRITER_CACHE_KIB: Final = 32 * 1024
 _READER_CACHE_KIB: Final = 16 * 1024
 
+_LONGEST_VALUE_BYTES: Final = 16 * 1024 * 1024
+"""No fact and no query comes near it; joining too many facts ends there."""
+
 
 def check_sqlite_version(version: str | None = None) -> None:
     """Refuses a SQLite that may corrupt a database in WAL mode (the WAL-reset bug, 3.7.0 to 3.51.2)."""
@@ -85,6 +88,7 @@ def open_reader(database: Path) -> apsw.Connection:
     connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5_000)
     connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
     return connection
 
 
