@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from factstr_server.log import durable_streams
 from tests.conformance.conftest import MakeStore
 from tests.conformance.driver import EVERYTHING, Driver, NewFact, Options, Query, of_type, refused, where
 from tests.conformance.streams import (
@@ -237,23 +238,27 @@ async def test_the_token_of_another_store_is_refused(make_store: MakeStore) -> N
                     await other.acknowledge("s", batch.token)
 
 
-async def test_nothing_moves_the_cursor_past_a_batch_at_which_the_consumer_failed(store: Driver) -> None:
+async def test_nothing_moves_the_cursor_past_a_batch_at_which_the_consumer_failed(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Later batches were sent, facts that do not match follow, and the time at which passed facts are stored comes by
     more than once.
     """
-    for _ in range(5):
-        await store.append_types("b", "a", "b")
-    async with store.stream_to_durable("s", A) as stream:
-        batches = await stream.batches(5)
-        await store.acknowledge("s", batches[1].token)
-        await store.append_types("b", "b")
-        assert await store.await_cursor("s", 8, seconds=1.5) == (6, False)
-        assert (await store.durable("s")).cursor == 6
-    assert (await free(store)).cursor == 6
-    async with store.stream_to_durable("s", A) as stream:
-        assert (await stream.started()).after == 6
-        assert shapes(await stream.until_caught_up()) == [(7, 9, [8]), (10, 12, [11]), (13, 15, [14])]
-    assert (await free(store)).cursor == 6
+    monkeypatch.setattr(durable_streams, "STORE_PASSED_SECONDS", 0.1)
+    async with make_store(Options()) as store:
+        for _ in range(5):
+            await store.append_types("b", "a", "b")
+        async with store.stream_to_durable("s", A) as stream:
+            batches = await stream.batches(5)
+            await store.acknowledge("s", batches[1].token)
+            await store.append_types("b", "b")
+            assert await store.await_cursor("s", 8, seconds=0.4) == (6, False)
+            assert (await store.durable("s")).cursor == 6
+        assert (await free(store)).cursor == 6
+        async with store.stream_to_durable("s", A) as stream:
+            assert (await stream.started()).after == 6
+            assert shapes(await stream.until_caught_up()) == [(7, 9, [8]), (10, 12, [11]), (13, 15, [14])]
+        assert (await free(store)).cursor == 6
 
 
 async def test_a_stream_from_inside_a_batch_stays_there_until_the_rest_of_it_is_acknowledged(

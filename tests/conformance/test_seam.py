@@ -131,7 +131,7 @@ def selects(query: Query, fact: Fact) -> bool:
 
 @pytest.mark.parametrize(
     ("tail_bytes", "batches_each"),
-    [(1, 150), (20_000, 250), (MAX_TAIL_BYTES, 500)],
+    [(1, 80), (20_000, 150), (MAX_TAIL_BYTES, 400)],
     ids=["no tail", "small tail", "tail"],
 )
 async def test_nothing_is_lost_repeated_or_reordered_where_replay_becomes_live(

@@ -99,7 +99,7 @@ async def test_every_store_reads_the_same_batches_as_a_plain_list(tmp_path: Path
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    for number in range(25):
+    for number in range(15):
         folder = tmp_path / str(number)
         folder.mkdir()
         log = [
