@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from factstr.live_stream import LiveStream
     from factstr.query import EventFilter, EventQuery, everything, where
     from factstr.query_result import QueryResult
+    from factstr.resuming import OnInterruption
     from factstr.retry import Retries
     from factstr.server_info import ServerInfo
     from factstr.store import EventStore, connect
@@ -80,6 +81,7 @@ __all__ = [
     "LiveStream",
     "LogDiverged",
     "NotImplementedByServer",
+    "OnInterruption",
     "OutcomeUnknown",
     "PermissionDenied",
     "QueryMismatch",
@@ -110,6 +112,7 @@ _HOMES: Final = (
     "live_stream",
     "query",
     "query_result",
+    "resuming",
     "retry",
     "server_info",
     "store",

@@ -20,6 +20,7 @@ from factstr.durable_requests import (
 )
 from factstr.durable_stream import AwaitResult, DurableStreamInfo, Start
 from factstr.query import EventQuery
+from factstr.resuming import OnInterruption
 from factstr.retry import Effect
 from factstr.v1 import durable_stream_service_pb2
 
@@ -36,12 +37,13 @@ class DurableStreams(Calls):
         start: int | Start | None = None,
         on_waiting: OnWaiting | None = None,
         give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> DurableBatches:
         """Consume all batches under a name: `stream_to_durable` with the query for everything."""
         request = stream_all_durable_request(
             name, max_unacknowledged_batches, start, wait_for_lease=wait_for_lease
         )
-        consuming = Consuming(request, on_waiting, self._resumption(give_up_after))
+        consuming = Consuming(request, on_waiting, self._resumption(give_up_after, on_interruption))
         return DurableBatches(
             consuming,
             lambda: self._events.StreamAllDurable(request, metadata=self._metadata),
@@ -58,6 +60,7 @@ class DurableStreams(Calls):
         start: int | Start | None = None,
         on_waiting: OnWaiting | None = None,
         give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> DurableBatches:
         """Consume, under a name, the batches that match, from the cursor on that the store keeps for it.
 
@@ -72,12 +75,13 @@ class DurableStreams(Calls):
 
         A new name begins before the first fact, or strictly after the sequence number `start`, or at `AT_HEAD`; it is
         bound to the query, and QueryMismatch raised for another. At most `max_unacknowledged_batches` are sent beyond
-        what is acknowledged (0: what the server finds right). `give_up_after`: see `stream_to`.
+        what is acknowledged (0: what the server finds right). `give_up_after` and `on_interruption`: see `stream_to`;
+        an acknowledgement that has to be repeated is an interruption too, when it is made in the thread that reads.
         """
         request = stream_to_durable_request(
             name, query, max_unacknowledged_batches, start, wait_for_lease=wait_for_lease
         )
-        consuming = Consuming(request, on_waiting, self._resumption(give_up_after))
+        consuming = Consuming(request, on_waiting, self._resumption(give_up_after, on_interruption))
         return DurableBatches(
             consuming,
             lambda: self._events.StreamToDurable(request, metadata=self._metadata),
@@ -96,6 +100,7 @@ class DurableStreams(Calls):
         start: int | Start | None = None,
         on_waiting: OnWaiting | None = None,
         give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> None:
         """Run `handler(batch)` for each batch of a durable stream, and acknowledge it after the handler returned.
 
@@ -112,6 +117,7 @@ class DurableStreams(Calls):
             start=start,
             on_waiting=on_waiting,
             give_up_after=give_up_after,
+            on_interruption=on_interruption,
         ) as batches:
             batches.project(handler, stop_when_caught_up=stop_when_caught_up)
 

@@ -76,6 +76,7 @@ class Reader(StreamState[BatchT]):
 
     def _advance(self, is_enough: Callable[[], bool]) -> bool:
         """Read until it is enough, through as many calls as it takes; return False when the stream is closed."""
+        self._following.resumption.read_here()
         try:
             while not self._closed.is_set():
                 if is_enough():

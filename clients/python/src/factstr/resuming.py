@@ -3,11 +3,14 @@
 Pure: the synchronous and the asyncio streams drive it, each with its own way to read and to wait.
 """
 
-from typing import Final, NoReturn
+from collections.abc import Callable
+from threading import get_ident
+from typing import Final, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from factstr.errors import FactstrError
 from factstr.event import duration
 from factstr.retry import Attempts, Effect, LastingAttempts, Retries
 
@@ -16,6 +19,9 @@ _GRACE: Final = 5.0
 """Seconds beyond the heartbeats, for a server, a network or a caller's machine that is busy."""
 _USUAL_HEARTBEAT: Final = 10.0
 """Seconds between the messages of a server that has not said yet how often they come."""
+
+OnInterruption: TypeAlias = Callable[[FactstrError | None], object]
+"""Is told why a stream is interrupted, and None when it goes on again."""
 
 
 class Interrupted(grpc.RpcError):
@@ -40,6 +46,10 @@ class Resumption:
 
     Until it has begun, the ordinary limits of a call hold. From then on it is taken up again for as long as it takes,
     or for `give_up_after` seconds in which it did not come further.
+
+    `on_interruption` is told of each interruption once, whether reading or acknowledging notices it, and once that the
+    stream goes on: in the thread that reads the stream. What another one acknowledges tells nothing, because the reader
+    notices by itself.
     """
 
     def __init__(
@@ -48,15 +58,23 @@ class Resumption:
         timeout: float | None,
         give_up_after: float | None,
         ended_leases: set[int],
+        on_interruption: OnInterruption | None = None,
     ) -> None:
         self._retries = retries
         self._timeout = timeout
         self.ended_leases = ended_leases
         self._give_up_after = give_up_after
+        self._on_interruption = on_interruption
+        self._reader = get_ident()
+        self._is_interrupted = False
         self._heartbeat = _USUAL_HEARTBEAT
         self._has_begun = False
         self.is_open = False
         self._attempts: Attempts | None = self.ordinary_attempts()
+
+    def read_here(self) -> None:
+        """Take note that the stream is being read in this thread."""
+        self._reader = get_ident()
 
     def opened(self, heartbeat_interval: Duration) -> None:
         """Take note that a call has begun to deliver, and how often it says something from now on."""
@@ -65,10 +83,14 @@ class Resumption:
         if not self._has_begun:
             self._has_begun = True
             self._attempts = None
+        self._goes_on()
 
     def progressed(self) -> None:
         """Take note of a sign of life that is more than a beginning: a server may fail after each of those."""
         self._attempts = None
+        if self.is_open:
+            # Only an acknowledgement was interrupted.
+            self._goes_on()
 
     def patience(self) -> float:
         """Return how many seconds to wait for the next message."""
@@ -91,8 +113,22 @@ class Resumption:
         """Return the attempts of a call that belongs to the stream: as lasting as the stream itself."""
         if not self._has_begun:
             return self.ordinary_attempts()
-        return LastingAttempts(self._retries, self._timeout, self._give_up_after)
+        return LastingAttempts(self._retries, self._timeout, self._give_up_after, self._interrupted)
 
     def ordinary_attempts(self) -> Attempts:
         """Return the attempts that any other call has."""
         return Attempts(self._retries, self._timeout, Effect.NONE, self.ended_leases)
+
+    def _interrupted(self, error: FactstrError) -> None:
+        if not self._is_interrupted and get_ident() == self._reader:
+            self._is_interrupted = True
+            self._tell(error)
+
+    def _goes_on(self) -> None:
+        if self._is_interrupted:
+            self._is_interrupted = False
+            self._tell(None)
+
+    def _tell(self, error: FactstrError | None) -> None:
+        if self._on_interruption is not None:
+            self._on_interruption(error)

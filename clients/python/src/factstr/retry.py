@@ -5,7 +5,7 @@ Pure: the synchronous and the asyncio store drive it, each with its own way to c
 
 import random
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from time import monotonic
@@ -163,15 +163,22 @@ class LastingAttempts(Attempts):
     """A call that belongs to a stream: repeated for as long as it takes, or `give_up_after` seconds of failing.
 
     Each attempt has `timeout` seconds. A defect of the server ends it: nobody waits for ever, in silence, for one to
-    pass.
+    pass. Before each wait, `before_wait` is told the failure.
     """
 
-    __slots__ = ("_give_up_after", "_timeout")
+    __slots__ = ("_before_wait", "_give_up_after", "_timeout")
 
-    def __init__(self, retries: Retries, timeout: float | None, give_up_after: float | None) -> None:
+    def __init__(
+        self,
+        retries: Retries,
+        timeout: float | None,
+        give_up_after: float | None,
+        before_wait: Callable[[FactstrError], object] = lambda _: None,
+    ) -> None:
         super().__init__(replace(retries, limit=sys.maxsize), None, Effect.NONE)
         self._timeout = timeout
         self._give_up_after = give_up_after
+        self._before_wait = before_wait
 
     def remaining(self) -> float | None:
         left = super().remaining()
@@ -180,7 +187,9 @@ class LastingAttempts(Attempts):
     def delay_after(self, failure: grpc.RpcError) -> float:
         if self._deadline is None and self._give_up_after is not None:
             self._deadline = monotonic() + self._give_up_after
-        return super().delay_after(failure)
+        delay = super().delay_after(failure)
+        self._before_wait(error_from(failure, appending=False))
+        return delay
 
     def _may_repeat(self, error: FactstrError) -> bool:
         return error.reason != "INTERNAL" and super()._may_repeat(error)

@@ -16,6 +16,7 @@ from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.query_result import QueryResult
 from factstr.reading import Order, Reading
 from factstr.requests import append_effect, append_if_request, append_request
+from factstr.resuming import OnInterruption
 from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
 from factstr.v1 import event_store_service_pb2, server_service_pb2
@@ -154,9 +155,15 @@ class EventStore(DurableStreams):
                     raise
             sleep(delay)
 
-    def stream_all(self, *, after: int | None = None, give_up_after: float | None = None) -> LiveStream:
+    def stream_all(
+        self,
+        *,
+        after: int | None = None,
+        give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
+    ) -> LiveStream:
         """Return every batch that is committed from now on: `stream_to` with the query for everything."""
-        following = LiveFollowing(after, self._resumption(give_up_after))
+        following = LiveFollowing(after, self._resumption(give_up_after, on_interruption))
         return LiveStream(
             following,
             lambda: self._events.StreamAll(
@@ -166,7 +173,12 @@ class EventStore(DurableStreams):
         )
 
     def stream_to(
-        self, query: EventQuery, *, after: int | None = None, give_up_after: float | None = None
+        self,
+        query: EventQuery,
+        *,
+        after: int | None = None,
+        give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> LiveStream:
         """Return the batches that match and are committed from now on, or strictly after a sequence number (0: all).
 
@@ -176,8 +188,11 @@ class EventStore(DurableStreams):
         Whatever is appended after this has returned is delivered. The stream has no end of its own: after interruptions
         that may pass it goes on where it was, for as long as it takes, or until it has not come further for
         `give_up_after` seconds. Raises CursorAheadOfLog when the log does not reach so far.
+
+        `on_interruption` is called in the thread that reads the stream: once with the error when it is interrupted,
+        however often it is tried again, and once with None when it goes on. What it raises goes to the reader.
         """
-        following = LiveFollowing(after, self._resumption(give_up_after))
+        following = LiveFollowing(after, self._resumption(give_up_after, on_interruption))
         wanted = checked_query(query).to_proto()
         return LiveStream(
             following,

@@ -8,7 +8,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
-from factstr.resuming import Resumption
+from factstr.resuming import OnInterruption, Resumption
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
@@ -56,8 +56,8 @@ class Calls:
     ) -> None:
         await self.close()
 
-    def _resumption(self, give_up_after: float | None) -> Resumption:
-        return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases)
+    def _resumption(self, give_up_after: float | None, on_interruption: OnInterruption | None) -> Resumption:
+        return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases, on_interruption)
 
     def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
         timeout = self._timeout if timeout is None else timeout

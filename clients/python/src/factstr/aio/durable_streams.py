@@ -20,6 +20,7 @@ from factstr.durable_requests import (
 )
 from factstr.durable_stream import AwaitResult, DurableStreamInfo, Start
 from factstr.query import EventQuery
+from factstr.resuming import OnInterruption
 from factstr.retry import Effect
 from factstr.v1 import durable_stream_service_pb2
 
@@ -36,12 +37,13 @@ class DurableStreams(Calls):
         start: int | Start | None = None,
         on_waiting: OnWaiting | None = None,
         give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> DurableBatches:
         """Consume all batches under a name: see `factstr.EventStore.stream_all_durable`."""
         request = stream_all_durable_request(
             name, max_unacknowledged_batches, start, wait_for_lease=wait_for_lease
         )
-        consuming = Consuming(request, on_waiting, self._resumption(give_up_after))
+        consuming = Consuming(request, on_waiting, self._resumption(give_up_after, on_interruption))
         return await DurableBatches(
             consuming,
             lambda: self._events.StreamAllDurable(request, metadata=self._metadata),
@@ -58,6 +60,7 @@ class DurableStreams(Calls):
         start: int | Start | None = None,
         on_waiting: OnWaiting | None = None,
         give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> DurableBatches:
         """Consume, under a name, the batches that match: see `factstr.EventStore.stream_to_durable`.
 
@@ -69,7 +72,7 @@ class DurableStreams(Calls):
         request = stream_to_durable_request(
             name, query, max_unacknowledged_batches, start, wait_for_lease=wait_for_lease
         )
-        consuming = Consuming(request, on_waiting, self._resumption(give_up_after))
+        consuming = Consuming(request, on_waiting, self._resumption(give_up_after, on_interruption))
         return await DurableBatches(
             consuming,
             lambda: self._events.StreamToDurable(request, metadata=self._metadata),
@@ -88,6 +91,7 @@ class DurableStreams(Calls):
         start: int | Start | None = None,
         on_waiting: OnWaiting | None = None,
         give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> None:
         """Run `handler(batch)` for each batch, and acknowledge it afterwards: see `factstr.EventStore.project`.
 
@@ -101,6 +105,7 @@ class DurableStreams(Calls):
             start=start,
             on_waiting=on_waiting,
             give_up_after=give_up_after,
+            on_interruption=on_interruption,
         ) as batches:
             await batches.project(handler, stop_when_caught_up=stop_when_caught_up)
 

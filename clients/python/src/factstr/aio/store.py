@@ -18,6 +18,7 @@ from factstr.following import LiveFollowing
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.reading import Order, Reading
 from factstr.requests import append_effect, append_if_request, append_request
+from factstr.resuming import OnInterruption
 from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
 from factstr.v1 import event_store_service_pb2, server_service_pb2
@@ -129,9 +130,15 @@ class EventStore(DurableStreams):
                     raise
             await asyncio.sleep(delay)
 
-    async def stream_all(self, *, after: int | None = None, give_up_after: float | None = None) -> LiveStream:
+    async def stream_all(
+        self,
+        *,
+        after: int | None = None,
+        give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
+    ) -> LiveStream:
         """Return every batch that is committed from now on: see `factstr.EventStore.stream_all`."""
-        following = LiveFollowing(after, self._resumption(give_up_after))
+        following = LiveFollowing(after, self._resumption(give_up_after, on_interruption))
         return await LiveStream(
             following,
             lambda: self._events.StreamAll(
@@ -141,14 +148,19 @@ class EventStore(DurableStreams):
         ).start()
 
     async def stream_to(
-        self, query: EventQuery, *, after: int | None = None, give_up_after: float | None = None
+        self,
+        query: EventQuery,
+        *,
+        after: int | None = None,
+        give_up_after: float | None = None,
+        on_interruption: OnInterruption | None = None,
     ) -> LiveStream:
         """Return the batches that match, from now on or after a sequence number: see `factstr.EventStore.stream_to`.
 
         async with await store.stream_to(where("tool-registered"), after=0) as batches:
             async for batch in batches: ...
         """
-        following = LiveFollowing(after, self._resumption(give_up_after))
+        following = LiveFollowing(after, self._resumption(give_up_after, on_interruption))
         wanted = checked_query(query).to_proto()
         return await LiveStream(
             following,

@@ -35,7 +35,7 @@ def _run(options: Namespace, stopping: Stopping) -> int:
     query = selected_stream(options)
     notes = Notes(options)
     interruptions = Interruptions(notes)
-    with open_store(options, interruptions.retries()) as store, in_flags(options.name, "--wait waits for it"):
+    with open_store(options) as store, in_flags(options.name, "--wait waits for it"):
         if options.start is not None:
             _say_when_not_new(store, options.name, notes)
         with store.stream_to_durable(
@@ -45,9 +45,10 @@ def _run(options: Namespace, stopping: Stopping) -> int:
             wait_for_lease=options.wait,
             start=options.start,
             on_waiting=_teller_of_waiting(options.name, notes),
+            on_interruption=interruptions.tell,
         ) as batches:
-            interruptions.watch(batches)
-            return _Consumer(options, batches, notes, interruptions, stopping).run()
+            interruptions.stream = batches
+            return _Consumer(options, batches, notes, stopping).run()
 
 
 def _say_when_not_new(store: EventStore, name: str, notes: Notes) -> None:
@@ -83,7 +84,6 @@ class _Consumer:
         options: Namespace,
         batches: DurableBatches,
         notes: Notes,
-        interruptions: Interruptions,
         stopping: Stopping,
     ) -> None:
         self._name: str = options.name
@@ -91,7 +91,6 @@ class _Consumer:
         self._until_caught_up: bool = options.until_caught_up
         self._batches = batches
         self._notes = notes
-        self._interruptions = interruptions
         self._stopping = stopping
         self._done = 0
         self._facts = 0
@@ -101,7 +100,6 @@ class _Consumer:
             f"{self._name}: begins after {self._batches.cursor:,}, under lease {self._batches.lease_epoch}"
         )
         for batch in self._all():
-            self._interruptions.over()
             with self._stopping.finishing(f"batch {_range(batch)}, which is under way"):
                 self._handle(batch)
             if self._stopping.asked is not None:
@@ -144,7 +142,6 @@ class _Consumer:
                 f"{self._name}: the command has done batch {_range(batch)}, but it could not be acknowledged and "
                 f"will be delivered again: {in_words(error)}"
             ) from error
-        self._interruptions.over()
         self._done += 1
         self._facts += len(batch.event_records)
 

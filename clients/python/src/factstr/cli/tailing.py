@@ -22,12 +22,16 @@ def run(options: Namespace) -> int:
     interruptions = Interruptions(notes)
     with (
         Stopping(),
-        open_store(options, interruptions.retries()) as store,
-        store.stream_to(query, after=None if isinstance(options.start, Start) else options.start) as stream,
+        open_store(options) as store,
+        store.stream_to(
+            query,
+            after=None if isinstance(options.start, Start) else options.start,
+            on_interruption=interruptions.tell,
+        ) as stream,
         watched_output(stream.close) as reader,
     ):
-        interruptions.watch(stream)
-        _Tail(options, stream, notes, interruptions).run()
+        interruptions.stream = stream
+        _Tail(options, stream, notes).run()
         if reader.is_gone:
             raise BrokenPipeError
     return 0
@@ -36,12 +40,9 @@ def run(options: Namespace) -> int:
 class _Tail:
     """What is written of a stream, and how much is still to come."""
 
-    def __init__(
-        self, options: Namespace, stream: LiveStream, notes: Notes, interruptions: Interruptions
-    ) -> None:
+    def __init__(self, options: Namespace, stream: LiveStream, notes: Notes) -> None:
         self._stream = stream
         self._notes = notes
-        self._interruptions = interruptions
         self._left: int | None = options.limit
         self._for_people = for_people(options)
         rows = Rows()
@@ -60,7 +61,6 @@ class _Tail:
                 return
 
     def _is_enough(self, records: Sequence[EventRecord]) -> bool:
-        self._interruptions.over()
         records = records[: self._left]
         self._write(records)
         if self._left is not None:
