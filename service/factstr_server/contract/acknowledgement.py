@@ -9,6 +9,7 @@ from base64 import b64decode, urlsafe_b64encode
 from hashlib import blake2b
 from hmac import compare_digest
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Final, NamedTuple
 
 from factstr_server.contract.errors import Refusal
@@ -42,15 +43,13 @@ class TokenMint:
     def read(self, token: str) -> Acknowledgement:
         """Raises Refusal for what is no token of this stream."""
         try:
-            decoded = b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
-        except ValueError:
+            decoded = b64decode(token, altchars=b"-_", validate=True)
+            numbers: tuple[int, int] = _NUMBERS.unpack_from(decoded)
+        except (ValueError, StructError):
             raise _no_token() from None
-        numbers = decoded[: _NUMBERS.size]
-        if len(decoded) != _NUMBERS.size + _CHECK_BYTES or not compare_digest(
-            decoded[_NUMBERS.size :], self._check(numbers)
-        ):
+        if not compare_digest(self.token(*numbers), token):
             raise _no_token()
-        return Acknowledgement(*_NUMBERS.unpack(numbers))
+        return Acknowledgement(*numbers)
 
     def _check(self, numbers: bytes) -> bytes:
         keyed = self._keyed.copy()

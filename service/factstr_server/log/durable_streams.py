@@ -49,6 +49,8 @@ from factstr_server.stores.stream_protocol import (
 STORE_PASSED_SECONDS: Final = 1.0
 """How often cursors that moved over facts that do not match are stored."""
 
+_RELEASE_AGAIN_SECONDS: Final = 1.0
+
 _LAST_ACKNOWLEDGEMENTS_SECONDS: Final = 1.0
 """How long a stream that ends because the server stops waits for what it has delivered to be acknowledged."""
 
@@ -149,7 +151,9 @@ class DurableStreams:
             await self._check_lease(name, lease.lease_epoch)
             yield ConsumptionStarted(lease.cursor, lease.lease_epoch)
             while True:
-                yield await consumer.next(self._streams.next_heartbeat())
+                step = await consumer.next(self._streams.next_heartbeat())
+                self.on_cursor_moved(name)
+                yield step
         except Refusal as refusal:
             if consumer and refusal.reason is Reason.SERVER_DRAINING:
                 await consumer.settled(asyncio.get_running_loop().time() + _LAST_ACKNOWLEDGEMENTS_SECONDS)
@@ -222,13 +226,15 @@ class DurableStreams:
             finally:
                 if waits:
                     self._waiting[name] -= 1
+                    if not self._waiting[name]:
+                        del self._waiting[name]
 
     async def _acquire(self, wanted: Consumption) -> Acquired | LeaseHeld:
         """Asks the store for the lease. Raises Refusal; a held lease too, where nobody waits for it."""
         name = wanted.durable_stream
         if giving_back := self._giving_back.get(name):
             # A consumer that comes back at once does not meet its own lease.
-            await asyncio.wait((giving_back,))
+            await asyncio.wait((giving_back,), timeout=_RELEASE_AGAIN_SECONDS)
         acquiring = self._spawn(
             self._store.acquire(
                 Acquisition(
@@ -274,28 +280,41 @@ class DurableStreams:
     async def _given_back(self, name: str, lease_epoch: int, passed: Advance | None) -> None:
         try:
             if passed:
-                with suppress(Refusal):
-                    await self.advance(passed)
-            await self._store.release(name, lease_epoch)
-        except Refusal as refusal:
-            _log.warning("the lease of a durable stream could not be given back: %s", refusal.message)
+                await self._store_passed(passed)
+            while not await self._released(name, lease_epoch):  # noqa: ASYNC110  (a store does not say that it is well)
+                await asyncio.sleep(_RELEASE_AGAIN_SECONDS)
         finally:
             if self._giving_back.get(name) is asyncio.current_task():
                 del self._giving_back[name]
             self._lease_may_be_free(name)
+
+    async def _store_passed(self, passed: Advance) -> None:
+        """What cannot be stored now is passed again by the next consumer."""
+        try:
+            await self.advance(passed)
+        except Refusal as refusal:
+            _log.info("a durable stream's cursor was not stored: %s", refusal.message)
+        except Exception:  # noqa: BLE001  (a defect must not keep the lease)
+            _log.exception("a durable stream's cursor could not be stored")
+
+    async def _released(self, name: str, lease_epoch: int) -> bool:
+        try:
+            await self._store.release(name, lease_epoch)
+        except Exception as error:  # noqa: BLE001  (until it is given back nobody else can have it)
+            _log.warning("the lease of a durable stream cannot be given back yet: %s", error)
+            return False
+        return True
 
     async def _store_passed_cursors(self) -> None:
         """Facts that do not match are passed in memory at once; the store hears of it now and then."""
         while True:
             await asyncio.sleep(STORE_PASSED_SECONDS)
             moved = [
-                self.advance(Advance(name, consumer.lease_epoch, consumer.cursor, acknowledged=False))
+                self._store_passed(Advance(name, consumer.lease_epoch, consumer.cursor, acknowledged=False))
                 for name, consumer in self._consumers.items()
                 if consumer.cursor > consumer.stored_cursor
             ]
-            for outcome in await asyncio.gather(*moved, return_exceptions=True):
-                if isinstance(outcome, Exception) and not isinstance(outcome, Refusal):
-                    _log.error("a durable stream's cursor could not be stored", exc_info=outcome)
+            await asyncio.gather(*moved)
 
     def _lease_may_be_free(self, name: str) -> None:
         for freed in self._hopeful.get(name, ()):

@@ -112,6 +112,8 @@ class Subscription:
     async def _parked(self, due: float) -> None:
         """Waits at the head for a batch that may match, the end, or `due`."""
         woken = self._seat.park()
+        # Its position is the head from now on: somebody may await that.
+        self._dispatcher.on_moved()
         timer = asyncio.get_running_loop().call_at(due, self._wake_at_head)
         try:
             await woken

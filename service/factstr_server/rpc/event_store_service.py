@@ -72,16 +72,16 @@ class EventStoreServicer:
         async for part in parts:
             yield query_response(part)
 
-    async def stream_all(self, request: pb.StreamAllRequest, _call: Call) -> AsyncGenerator[bytes, None]:
-        async for message in self._stream(EVERYTHING, request):
-            yield message
+    def stream_all(self, request: pb.StreamAllRequest, _call: Call) -> AsyncGenerator[bytes, None]:
+        return self._stream(EVERYTHING, request)
 
     async def stream_to(self, request: pb.StreamToRequest, call: Call) -> AsyncGenerator[bytes, None]:
         violations = Violations()
         query = await off_loop_if_large(call.size, compiled_query, request.query, violations, "query")
         violations.refuse_if_any()
-        async for message in self._stream(query, request):
-            yield message
+        async with aclosing(self._stream(query, request)) as messages:
+            async for message in messages:
+                yield message
 
     async def consume(self, request: DurableRequest, call: Call) -> AsyncGenerator[bytes, None]:
         """Both kinds of durable streams: all facts are those that the empty query matches."""

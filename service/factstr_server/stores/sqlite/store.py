@@ -116,7 +116,8 @@ class SqliteStore:
         )
 
     async def release(self, durable_stream: str, lease_epoch: int) -> None:
-        await self._change(lambda _, streams: streams.release(durable_stream, lease_epoch))
+        # Needs no connection, so that a file that fails keeps no lease.
+        await self._run(self._writing, self._holders.release, durable_stream, lease_epoch)
 
     async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> ResetOutcome:
         return await self._change(

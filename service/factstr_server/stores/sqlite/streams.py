@@ -41,6 +41,12 @@ class Holders:
     def end(self, durable_stream: str) -> None:
         self._held.pop(durable_stream, None)
 
+    def release(self, durable_stream: str, lease_epoch: int) -> None:
+        """Ends this lease; does nothing when it is over."""
+        held = self.of(durable_stream)
+        if held and held.lease_epoch == lease_epoch:
+            self.end(durable_stream)
+
     def of(self, durable_stream: str) -> LeaseHeld | None:
         held = self._held.get(durable_stream)
         return LeaseHeld(*held) if held else None
@@ -114,11 +120,6 @@ class StreamWriter:
                 )
         self._holders.take(name, lease_epoch, acquisition.holder)
         return Acquired(lease_epoch, cursor)
-
-    def release(self, durable_stream: str, lease_epoch: int) -> None:
-        held = self._holders.of(durable_stream)
-        if held and held.lease_epoch == lease_epoch:
-            self._holders.end(durable_stream)
 
     def reset(self, durable_stream: str, cursor: int, head: int, force: bool) -> ResetOutcome:  # noqa: FBT001
         if problem := self._problem(durable_stream, force):
