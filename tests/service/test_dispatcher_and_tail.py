@@ -1,6 +1,8 @@
 """The index of parked streams, and the tail: what they hold, and that they let go of it."""
 
+import asyncio
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -8,6 +10,7 @@ from factstr_server.contract.append import prepare_append
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.terms import event_type_term
 from factstr_server.contract.validation import Violations
+from factstr_server.log import dispatcher as dispatching
 from factstr_server.log.dispatcher import Dispatcher, Seat
 from factstr_server.log.tail import Tail, TailBatch
 from factstr_server.stores.protocol import BatchWindow, Committed
@@ -168,3 +171,62 @@ async def test_a_payload_that_is_large_to_match_is_left_to_the_store_and_one_tha
     page = tail.read(compiled(where('{"n":2}')), window)
     assert page
     assert page.ranges == []
+
+
+@pytest.mark.parametrize("appends_wait", [False, True])
+async def test_filtered_streams_go_on_in_turn_a_few_at_a_time_and_all_of_them_in_the_end(
+    *, appends_wait: bool
+) -> None:
+    dispatcher = Dispatcher()
+    dispatcher.appends_wait = lambda: appends_wait
+    log = Log(dispatcher)
+    went_on: list[int] = []
+
+    async def stream(number: int) -> None:
+        seat = dispatcher.take_seat(compiled(of_type("a")))
+        parked.append(seat)
+        await seat.park()
+        went_on.append(number)
+
+    parked: list[Seat] = []
+    streams = [asyncio.create_task(stream(number)) for number in range(100)]
+    await asyncio.sleep(0)
+    assert len(parked) == len(streams)
+    log.commit(NewFact("a"))
+    await asyncio.sleep(0)
+    assert 0 < len(went_on) < 20, "the others get their turn of the loop"
+    log.commit(NewFact("a"))
+    await asyncio.gather(*streams)
+    assert sorted(went_on) == list(range(100))
+    assert not dispatcher._waking
+
+
+async def test_streams_wait_for_appends_as_long_as_they_took_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a clock of the test's own."""
+    loop = asyncio.get_running_loop()
+    now = 0.0
+    waits: list[float] = []
+
+    def later(seconds: float, call: Callable[[], None]) -> None:
+        waits.append(seconds)
+        loop.call_soon(call)
+
+    monkeypatch.setattr(dispatching, "perf_counter", lambda: now)
+    monkeypatch.setattr(loop, "call_later", later)
+    dispatcher = Dispatcher()
+    busy = iter([True, False, True])
+    dispatcher.appends_wait = lambda: next(busy)
+    seats = [dispatcher.take_seat(compiled(of_type("a"))) for _ in range(25)]
+    woken = [seat.park() for seat in seats]
+    for future in woken:
+        future.add_done_callback(lambda _: passed(0.25))
+
+    def passed(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    Log(dispatcher).commit(NewFact("a"))
+    await asyncio.gather(*woken)
+    assert waits == [8 * 0.25, 8 * 0.25]

@@ -76,6 +76,8 @@ class Committer:
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._in_doubt = False
+        self._committing = False
+        dispatcher.appends_wait = lambda: self._committing or bool(self._queue)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="committer")
@@ -123,7 +125,9 @@ class Committer:
             await self._let_others_queue()
             group = self._take_group()
             if group:
+                self._committing = True
                 await self._commit(group)
+                self._committing = False
             elif self._draining:
                 return
             else:

@@ -18,6 +18,7 @@ import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from time import perf_counter
 from typing import Final
 
 from factstr_server.contract.query import CompiledQuery
@@ -25,8 +26,8 @@ from factstr_server.contract.terms import OVERFLOW
 from factstr_server.log.tail import Tail, TailBatch
 from factstr_server.stores.protocol import BatchPage, BatchWindow
 
-_WAKES_PER_TURN: Final = 2
-"""Filtered streams that go on between two looks of the loop at what has arrived."""
+_STREAMS_AT_A_TIME: Final = 8
+"""Filtered streams that go on before others get their turn of the loop."""
 
 
 class Seat:
@@ -90,6 +91,8 @@ class Dispatcher:
         self.position = 0
         self.on_moved: Callable[[], None] = lambda: None
         """Called whenever `position` has moved."""
+        self.appends_wait: Callable[[], bool] = lambda: False
+        """Whether appends are under way, which share the loop with the streams."""
         self._everything: set[Seat] = set()
         self._by_term: dict[str, _Term] = {}
         self._waking: deque[asyncio.Future[None]] = deque()
@@ -154,13 +157,21 @@ class Dispatcher:
         self.on_moved()
 
     def _wake_some(self) -> None:
-        """A few in each turn of the loop. When a batch goes to many streams, appends get their share of the time, and
-        streams that come later find more to deliver in one message.
-        """
-        for _ in range(min(_WAKES_PER_TURN, len(self._waking))):
+        """Filtered streams go on a few at a time, in the order in which they were woken."""
+        for _ in range(min(_STREAMS_AT_A_TIME, len(self._waking))):
             _go_on(self._waking.popleft())
         if self._waking:
-            asyncio.get_running_loop().call_soon(self._wake_some)
+            asyncio.get_running_loop().call_soon(self._wake_more, perf_counter())
+
+    def _wake_more(self, since: float) -> None:
+        """Called when those that were woken have gone on. While appends are under way they get as much time as that
+        took, so that neither can take more than half of the loop; streams that come later find more to deliver in one
+        message.
+        """
+        if self.appends_wait():
+            asyncio.get_running_loop().call_later(perf_counter() - since, self._wake_some)
+        else:
+            self._wake_some()
 
     def move_to(self, head: int) -> None:
         """The store's log ends there, and what lies between has not come by here: whoever wants it reads it there."""

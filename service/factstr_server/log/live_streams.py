@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 from factstr_server.contract.errors import Refusal, cursor_ahead_of_log
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.log.dispatcher import Dispatcher
+from factstr_server.log.read_ahead import ReadAhead
 from factstr_server.log.subscription import Step, Subscription
 from factstr_server.stores.protocol import LogStore
 
@@ -26,6 +27,7 @@ class LiveStreams:
     def __init__(self, store: LogStore, dispatcher: Dispatcher, heartbeat_seconds: float) -> None:
         self._store = store
         self._dispatcher = dispatcher
+        self._read_ahead = ReadAhead()
         self._heartbeat_seconds = heartbeat_seconds
         self._subscriptions: set[Subscription] = set()
         self._closed: Callable[[], Refusal] | None = None
@@ -52,7 +54,7 @@ class LiveStreams:
             if after > head:
                 raise cursor_ahead_of_log(after, head)
             self._dispatcher.move_to(head)
-        subscription = Subscription(self._store, self._dispatcher, query, after)
+        subscription = Subscription(self._store, self._dispatcher, self._read_ahead, query, after)
         self._subscriptions.add(subscription)
         if self._closed:
             subscription.end(self._closed())

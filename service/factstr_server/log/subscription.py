@@ -11,19 +11,20 @@ Invariants:
 """
 
 import asyncio
-from collections import deque
 from typing import Final, NamedTuple, TypeAlias
 
 from factstr_server.contract.errors import Refusal
 from factstr_server.contract.limits import MAX_RESPONSE_BYTES
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.log.dispatcher import Dispatcher
+from factstr_server.log.read_ahead import PagesAhead, ReadAhead
 from factstr_server.stores.protocol import BatchPage, BatchWindow, LogStore
 
 _FIRST_PAGE_BYTES: Final = 32 * 1024
 """Pages double from here to the size of a message, so that a stream that nobody reads from holds little."""
 
 _PAGES_AHEAD: Final = 3
+"""That come with one read. The next read begins when no more are left than that."""
 
 _LARGEST_PAGE_BYTES: Final = MAX_RESPONSE_BYTES - 8
 """The rest is what a message holds beside its frames."""
@@ -54,7 +55,14 @@ Step: TypeAlias = Batches | CaughtUp | Idle
 class Subscription:
     """Used by one task, except for `end` and `position`."""
 
-    def __init__(self, store: LogStore, dispatcher: Dispatcher, query: CompiledQuery, after: int) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        dispatcher: Dispatcher,
+        read_ahead: ReadAhead,
+        query: CompiledQuery,
+        after: int,
+    ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._query = query
@@ -62,9 +70,11 @@ class Subscription:
         self._seat.position = after
         self._page_bytes = _FIRST_PAGE_BYTES
         self._caught_up_is_news = True
+        self._ahead = PagesAhead(read_ahead)
+        """What follows the position."""
         self._reading: asyncio.Task[BatchPage] | None = None
-        self._ahead: deque[BatchPage] = deque()
-        """Pages that came with the last one."""
+        self._reading_after = 0
+        """It follows the pages ahead, unless they were forgotten."""
         self._ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
 
     @property
@@ -87,6 +97,7 @@ class Subscription:
         """Gives the place up; nothing may be called after it."""
         if self._reading:
             self._reading.cancel()
+        self._ahead.forget()
         self._dispatcher.leave_seat(self._seat)
 
     async def next(self, due: float, *, max_batches: int | None = None) -> Step:
@@ -135,7 +146,7 @@ class Subscription:
         )
         page: BatchPage | None
         if self._ahead:
-            page = self._ahead.popleft()
+            page = self._ahead.take()
             self._read_ahead(window, page)
         elif self._reading or not (page := self._dispatcher.read_tail(self._seat, window)):
             page = await self._read_from_store(window, due)
@@ -150,27 +161,32 @@ class Subscription:
 
     async def _read_from_store(self, window: BatchWindow, due: float) -> BatchPage | None:
         self._caught_up_is_news = True
-        reading = self._reading or self._start_reading(window)
+        reading = self._reading
+        if not reading or self._reading_after != window.after:
+            reading = self._start_reading(window)
         timeout = max(due - asyncio.get_running_loop().time(), 0)
         await asyncio.wait((reading, self._ended), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
             return None
         self._reading = None
         page = await reading
-        self._ahead.extend(page.following)
+        self._ahead.add(page.following)
         self._read_ahead(window, page)
         return page
 
     def _read_ahead(self, window: BatchWindow, page: BatchPage) -> None:
         """Has the store read on while what was read is being sent, for a stream that has shown that it reads."""
-        after = (self._ahead[-1] if self._ahead else page).looked_up_to
+        after = (self._ahead.newest if self._ahead else page).looked_up_to
         reads_well = self._page_bytes == _LARGEST_PAGE_BYTES
-        wanted = window.joined and reads_well and len(self._ahead) < 2 and not self._reading
+        wanted = window.joined and reads_well and len(self._ahead) <= _PAGES_AHEAD and not self._reading
         if wanted and after < self._dispatcher.tail.begins_after:
             position = self._dispatcher.position
             self._start_reading(window._replace(after=after, up_to=position, pages_ahead=_PAGES_AHEAD))
 
     def _start_reading(self, window: BatchWindow) -> asyncio.Task[BatchPage]:
+        if self._reading:
+            self._reading.cancel()
+        self._reading_after = window.after
         self._reading = asyncio.create_task(self._store.read_batches(self._query, window))
         # Of a stream that has gone nobody asks how the read went.
         self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
