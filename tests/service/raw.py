@@ -116,3 +116,10 @@ ERROR_INFO = error_details_pb2.ErrorInfo.DESCRIPTOR.full_name
 BAD_REQUEST = error_details_pb2.BadRequest.DESCRIPTOR.full_name
 RETRY_INFO = error_details_pb2.RetryInfo.DESCRIPTOR.full_name
 CONFLICT = errors_pb2.ConditionalAppendConflict.DESCRIPTOR.full_name
+
+
+async def read(stream: "grpc.aio.UnaryStreamCall[bytes, bytes]") -> bytes:
+    """The next message."""
+    response = await stream.read()
+    assert isinstance(response, bytes)
+    return response
