@@ -82,16 +82,21 @@ class BatchReader:
         """
         end = self._end_near(window.after, self._count(window, window.max_bytes * 7 // 8 // self._fact_bytes))
         try:
-            frames, shortest_opening = self._connection.execute(_JOINED, (window.after, end)).get
+            frames, shortest_opening = self._join(window.after, end)
+            fits = len(frames) <= window.max_bytes
         except apsw.TooBigError:
-            frames, shortest_opening = None, 1
+            fits = False
+        if not fits:
+            end = self._fitting_end(window, end)
+            frames, shortest_opening = self._join(window.after, end)
         if not shortest_opening:
             return None
-        if frames is None or len(frames) > window.max_bytes:
-            end = self._fitting_end(window, end)
-            frames, shortest_opening = self._connection.execute(_JOINED, (window.after, end)).get
         self._fact_bytes = max(len(frames) // (end - window.after), 1)
         return BatchPage([frames], [(window.after + 1, end)], end)
+
+    def _join(self, after: int, end: int) -> tuple[bytes, int]:
+        """The frames, and the shortest opening: where that is 0, some records have none, and these are no frames."""
+        return self._connection.execute(_JOINED, (after, end)).get  # type: ignore[no-any-return]
 
     def _fitting_end(self, window: BatchWindow, end: int) -> int:
         """The end of the last batch that has room, or of the first one."""
