@@ -47,6 +47,7 @@ class DurableConsumer:
         self._delivered: deque[_Delivered] = deque()
         self._bytes = 0
         self._moved = asyncio.Event()
+        subscription.on_end = self._moved.set
 
     @property
     def cursor(self) -> int:
@@ -58,7 +59,6 @@ class DurableConsumer:
 
     def end(self, why: Refusal) -> None:
         self.subscription.end(why)
-        self._moved.set()
 
     def acknowledged(self, cursor: int) -> None:
         """The store's cursor stands there now."""

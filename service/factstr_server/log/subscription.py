@@ -11,6 +11,7 @@ Invariants:
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from factstr_server.contract.errors import Refusal
@@ -76,6 +77,8 @@ class Subscription:
         self._reading_after = 0
         """It follows the pages ahead, unless they were forgotten."""
         self._ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when `end` is, for somebody who is not in `next`."""
 
     @property
     def position(self) -> int:
@@ -92,6 +95,7 @@ class Subscription:
         if not self._ended.done():
             self._ended.set_result(why)
             self._seat.wake(self.position)
+            self.on_end()
 
     def close(self) -> None:
         """Gives the place up; nothing may be called after it."""

@@ -7,7 +7,7 @@ are handed through as they are stored.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -25,6 +25,9 @@ OFF_LOOP_BYTES: Final = 64 * 1024
 
 MAX_LARGE_REQUEST_BYTES: Final = 128 * 1024 * 1024
 """Of such requests at once, from their arrival to their answer; beyond it SERVER_BUSY."""
+
+_STUCK_SECONDS: Final = 5.0
+"""Clients of which none takes anything for so long are not waited for when the server stops."""
 
 _HEADER_PREFIX: Final = "factstr-"
 
@@ -63,13 +66,23 @@ class Edge:
         self._under_way = 0
         self._large_bytes = 0
         self._idle = asyncio.Event()
+        self._sending = 0
+        """Calls that wait for their client to take a message."""
+        self._sent = 0
 
     async def drain(self, end_streams: Callable[[], None]) -> None:
-        """Turns new calls away with SERVER_DRAINING, ends those that would never end, and waits for all others."""
+        """Turns new calls away with SERVER_DRAINING, ends those that would never end, and waits for all others, but not
+        for clients of which none takes what is left to be sent.
+        """
         self.draining = True
         end_streams()
-        if self._under_way:
-            await self._idle.wait()
+        while self._under_way:
+            sent = self._sent
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STUCK_SECONDS):
+                    await self._idle.wait()
+            if self._sending == self._under_way and self._sent == sent:
+                return
 
     @contextmanager
     def _call(self, context: Context, method: MethodDescriptor) -> Iterator[None]:
@@ -160,9 +173,20 @@ class Edge:
             first = await anext(responses, None)
         async with aclosing(responses):
             if first is not None:
-                await _write(context, first)
+                await self._write(context, first)
             async for response in responses:
-                await _write(context, response)
+                await self._write(context, response)
+
+    async def _write(self, context: Context, response: bytes) -> None:
+        self._sending += 1
+        try:
+            await context.write(response)
+            self._sent += 1
+        except Exception as error:
+            # The client has gone, or its deadline has passed: nobody is there to be told, and nothing is wrong here.
+            raise asyncio.CancelledError from error
+        finally:
+            self._sending -= 1
 
     def _admit(self, context: Context, method: MethodDescriptor) -> None:
         if self.draining and method.full_name not in self._while_draining:
@@ -182,14 +206,6 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
     if size > OFF_LOOP_BYTES:
         return await asyncio.to_thread(work, *arguments)
     return work(*arguments)
-
-
-async def _write(context: Context, response: bytes) -> None:
-    try:
-        await context.write(response)
-    except Exception as error:
-        # The client has gone, or its deadline has passed: nobody is there to be told, and nothing is wrong here.
-        raise asyncio.CancelledError from error
 
 
 async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
