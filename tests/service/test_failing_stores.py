@@ -79,9 +79,13 @@ class Uncertain(FailingReads):
 @pytest.mark.parametrize(
     "make", [outcome_unknown, lambda: ZeroDivisionError("secret")], ids=["unknown", "defect"]
 )
-@pytest.mark.parametrize("head_fails", [False, True], ids=["head known", "head unknown at first"])
+@pytest.mark.parametrize(
+    "head_fails",
+    [None, store_unavailable("not now"), ZeroDivisionError("secret")],
+    ids=["head known", "head unknown at first", "head defective at first"],
+)
 async def test_facts_of_a_commit_whose_outcome_is_unknown_reach_the_streams_once(
-    make: Callable[[], Exception], head_fails: bool
+    make: Callable[[], Exception], head_fails: Exception | None
 ) -> None:
     async with serving(Uncertain) as (server, store):
         await server.append_types("a")
@@ -94,8 +98,7 @@ async def test_facts_of_a_commit_whose_outcome_is_unknown_reach_the_streams_once
             for stream in (live, filtered, durable, replayed):
                 await stream.next_of(CaughtUp)
             store.lose = make()
-            if head_fails:
-                store.failing_reads = store_unavailable("not now")
+            store.failing_reads = head_fails
             with pytest.raises(Exception):  # noqa: B017, PT011
                 await server.append_types("b", "b")
             store.failing_reads = None

@@ -1,17 +1,21 @@
-"""A lease that was given is given back, whatever the store says at that moment."""
+"""Leases are given back, and acknowledgements heeded, whatever the store or the caller does at that moment."""
 
 import asyncio
 
 import pytest
 
+from factstr_server.contract.acknowledgement import TokenMint
 from factstr_server.contract.errors import store_unavailable
 from factstr_server.contract.query import EVERYTHING, EventQuery
 from factstr_server.log import durable_streams
 from factstr_server.log.durable_streams import Consumption, ConsumptionStarted
 from factstr_server.log.event_log import EventLog
+from factstr_server.log.subscription import Batches
 from factstr_server.stores.memory import MemoryStore
 from factstr_server.stores.protocol import StoreOptions
-from tests.service.wrapping_store import WrappingStore
+from tests.conformance.driver import NewFact
+from tests.service.wrapping_store import StallingStore, WrappingStore
+from tests.stores.opened import prepared
 
 
 class ReleasingLate(WrappingStore):
@@ -47,3 +51,44 @@ async def test_a_lease_is_given_back_as_soon_as_the_store_takes_it(monkeypatch: 
         await second.aclose()
     finally:
         await log.close()
+
+
+async def test_an_acknowledgement_counts_although_its_caller_has_gone_before_it_was_committed() -> None:
+    store = StallingStore(MemoryStore(StoreOptions()))
+    log = EventLog(store)
+    await log.open()
+    try:
+        for _ in range(2):
+            await log.append(prepared([NewFact()]))
+        consuming = log.durable.consume(Consumption("s", EVERYTHING, EventQuery().as_text(), "a test", 1))
+        assert await anext(consuming) == ConsumptionStarted(0, 1)
+        assert isinstance(first := await anext(consuming), Batches)
+        assert first.ranges == [(1, 1)]
+        store.gate.clear()
+        token = TokenMint(store.acknowledgement_key, "s").token(1, 1)
+        acknowledging = asyncio.create_task(log.durable.acknowledge("s", token))
+        await store.waiting.wait()
+        acknowledging.cancel()
+        store.gate.set()
+        # The window of one has room again.
+        async with asyncio.timeout(5):
+            assert isinstance(second := await anext(consuming), Batches)
+        assert second.ranges == [(2, 2)]
+        assert (await log.positions.get("s")).cursor == 1
+        await consuming.aclose()
+    finally:
+        await log.close()
+
+
+async def test_whoever_gives_up_waiting_for_the_last_commits_leaves_them_alone() -> None:
+    store = StallingStore(MemoryStore(StoreOptions()))
+    log = EventLog(store)
+    await log.open()
+    store.gate.clear()
+    appending = asyncio.create_task(log.append(prepared([NewFact()])))
+    await store.waiting.wait()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(log.drain(), 0.01)
+    store.gate.set()
+    assert (await appending).first_sequence_number == 1
+    await log.close()

@@ -1,7 +1,8 @@
 """A SQLite store that runs out of room or meets an I/O error says so, keeps what it acknowledged, and goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import apsw
@@ -9,11 +10,14 @@ import pytest
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import Reason, Refusal
+from factstr_server.contract.query import EVERYTHING, EventQuery
+from factstr_server.log.durable_streams import Consumption, ConsumptionStarted
 from factstr_server.log.event_log import AppendResult, EventLog
 from factstr_server.stores.protocol import Outcome, StoreError, StoreOptions
 from factstr_server.stores.sqlite import store as sqlite_store
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.store import SqliteStore
+from factstr_server.stores.sqlite.streams import StreamWriter
 from factstr_server.stores.sqlite.writing import Writer
 from tests.conformance.driver import NewFact, of_type
 from tests.stores.opened import compiled, prepared
@@ -176,3 +180,67 @@ async def test_every_error_of_sqlite_has_its_reason(
         refusal = await refused(reason, opened_log, NewFact())
         assert "/var" not in refusal.message
     assert (await opened_log.append(NewFact())).first_sequence_number == 1
+
+
+@pytest.mark.parametrize("change", ["reset", "delete"])
+@pytest.mark.parametrize("committed", [False, True])
+async def test_an_io_error_while_a_durable_stream_is_changed_leaves_the_outcome_open_and_ends_its_lease(
+    opened_log: OpenLog, monkeypatch: pytest.MonkeyPatch, change: str, *, committed: bool
+) -> None:
+    log = opened_log.log
+    await opened_log.append(NewFact("a"))
+    consuming = log.durable.consume(WANTED)
+    assert isinstance(await anext(consuming), ConsumptionStarted)
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamWriter, "_transaction", failing_transaction(committed=committed))
+        changing = (
+            log.positions.reset("s", 1, force=True)
+            if change == "reset"
+            else log.positions.delete("s", force=True)
+        )
+        with pytest.raises(Refusal) as caught:
+            await changing
+        assert caught.value.reason is Reason.APPEND_OUTCOME_UNKNOWN
+        assert "durable stream" in caught.value.message
+    with pytest.raises(Refusal) as caught:
+        [_ async for _ in consuming]
+    assert caught.value.reason is Reason.DURABLE_STREAM_LEASE_LOST
+    if committed and change == "delete":
+        assert await opened_log.store.get("s") is None
+    else:
+        assert (await log.positions.get("s")).cursor == (1 if committed else 0)
+    again = log.durable.consume(WANTED)
+    assert isinstance(await anext(again), ConsumptionStarted)
+    await again.aclose()
+
+
+@pytest.mark.parametrize("committed", [False, True])
+async def test_an_io_error_while_a_lease_is_given_gives_none_and_asking_again_is_safe(
+    opened_log: OpenLog, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamWriter, "_transaction", failing_transaction(committed=committed))
+        with pytest.raises(Refusal) as caught:
+            await anext(opened_log.log.durable.consume(WANTED))
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+    consuming = opened_log.log.durable.consume(WANTED)
+    assert await anext(consuming) == ConsumptionStarted(0, 2 if committed else 1)
+    await consuming.aclose()
+
+
+WANTED = Consumption("s", EVERYTHING, EventQuery().as_text(), "a test", 10)
+
+
+def failing_transaction(*, committed: bool) -> Callable[[StreamWriter], AbstractContextManager[None]]:
+    """Ends in an I/O error, before or after it has reached the file."""
+    transaction = StreamWriter._transaction
+
+    @contextmanager
+    def failing(writer: StreamWriter) -> Iterator[None]:
+        if not committed:
+            raise apsw.IOError("disk I/O error")
+        with transaction(writer):
+            yield
+        raise apsw.IOError("disk I/O error")
+
+    return failing

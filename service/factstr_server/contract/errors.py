@@ -160,11 +160,23 @@ def store_full() -> Refusal:
     )
 
 
+def io_error() -> Refusal:
+    return store_unavailable("I/O error")
+
+
 def outcome_unknown() -> Refusal:
     return Refusal(
         Reason.APPEND_OUTCOME_UNKNOWN,
         "the store failed while committing and cannot tell whether the append is in the log; repeat it only with an "
         "idempotency key, or read first",
+    )
+
+
+def change_outcome_unknown() -> Refusal:
+    return Refusal(
+        Reason.APPEND_OUTCOME_UNKNOWN,
+        "the store failed while committing and cannot tell whether the durable stream was changed; look at it before "
+        "it is tried again",
     )
 
 

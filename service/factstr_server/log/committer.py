@@ -18,6 +18,7 @@ Invariants:
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -51,11 +52,10 @@ _QUIET_TURNS: Final = 8
 _ENOUGH_BYTES: Final = 64 * 1024
 """Turns of the loop without a new append, or bytes of appends, after which a group is taken."""
 
-_log = logging.getLogger(__name__)
-
-
 _LOOK_AGAIN_SECONDS: Final = 1.0
 """Between two looks at a store's head after a commit whose outcome it could not tell."""
+
+_log = logging.getLogger(__name__)
 
 
 class _Queued(NamedTuple):
@@ -77,6 +77,8 @@ class Committer:
         self._task: asyncio.Task[None] | None = None
         self._in_doubt = False
         self._committing = False
+        self.on_advanced: Callable[[Advance, AdvanceOutcome], None] = lambda _advance, _outcome: None
+        """Called with each outcome of a moved cursor, whether or not somebody still waits for it."""
         dispatcher.appends_wait = lambda: self._committing or bool(self._queue)
 
     def start(self) -> None:
@@ -101,9 +103,7 @@ class Committer:
         """Queues the move of a cursor and waits for its outcome. Raises Refusal."""
         if self._draining:
             raise server_draining()
-        outcome = await self._queued(advance, 0)
-        assert isinstance(outcome, Advanced | LeaseOver | StreamNotFound | PositionAhead)
-        return outcome
+        return _of_advance(await self._queued(advance, 0))
 
     def _queued(self, item: PreparedAppend | Advance, size: int) -> asyncio.Future[Outcome]:
         answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -117,7 +117,8 @@ class Committer:
         self._draining = True
         self._work.set()
         if self._task:
-            await self._task
+            # Whoever gives up waiting leaves the commit under way alone.
+            await asyncio.shield(self._task)
 
     async def _run(self) -> None:
         while True:
@@ -136,11 +137,14 @@ class Committer:
     async def _next_work(self) -> None:
         """Waits until something is queued. In doubt it asks the store again and again where its log ends."""
         while self._in_doubt and not self._draining:
-            with suppress(Refusal):
+            try:
                 self._dispatcher.move_to(await self._store.head())
                 self._in_doubt = False
-            if not self._in_doubt:
                 break
+            except Refusal:
+                pass  # It does not answer yet.
+            except Exception:  # noqa: BLE001  (a defect must not end the committer)
+                _log.exception("the store cannot say where its log ends")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
                     await self._work.wait()
@@ -176,6 +180,7 @@ class Committer:
     async def _commit(self, group: list[_Queued]) -> None:
         try:
             outcomes = await self._store.commit([queued.item for queued in group])
+            decided = list(zip(group, outcomes, strict=True))
         except Refusal as refusal:
             self._in_doubt |= refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN
             if refusal.reason is Reason.STORE_FULL and len(group) > 1:
@@ -190,22 +195,28 @@ class Committer:
         else:
             # Both happen in one step of the loop. Those who wait for answers are scheduled first: a thousand streams
             # that wake take their time.
-            for queued, outcome in zip(group, outcomes, strict=True):
+            for queued, outcome in decided:
                 if not queued.answer.done():
                     queued.answer.set_result(outcome)
-            self._dispatch(group, outcomes)
+            try:
+                self._dispatch(decided)
+            except Exception:  # noqa: BLE001  (a defect must not end the committer: streams read the store instead)
+                self._in_doubt = True
+                _log.exception("what came of a group of %d could not be told", len(group))
 
-    def _dispatch(self, group: list[_Queued], outcomes: list[Outcome]) -> None:
-        batches = [
-            TailBatch(outcome, queued.item)
-            for queued, outcome in zip(group, outcomes, strict=True)
-            if isinstance(outcome, Committed) and isinstance(queued.item, PreparedAppend)
-        ]
-        try:
-            self._dispatcher.committed(batches)
-        except Exception:  # noqa: BLE001  (a defect must not end the committer: streams read the store instead)
-            self._in_doubt = True
-            _log.exception("a group of %d batches could not be dispatched", len(batches))
+    def _dispatch(self, decided: list[tuple[_Queued, Outcome]]) -> None:
+        batches = []
+        for (item, _, _), outcome in decided:
+            if isinstance(item, Advance):
+                self.on_advanced(item, _of_advance(outcome))
+            elif isinstance(outcome, Committed):
+                batches.append(TailBatch(outcome, item))
+        self._dispatcher.committed(batches)
+
+
+def _of_advance(outcome: Outcome) -> AdvanceOutcome:
+    assert isinstance(outcome, Advanced | LeaseOver | StreamNotFound | PositionAhead)
+    return outcome
 
 
 def _fail(group: list[_Queued], error: Exception) -> None:

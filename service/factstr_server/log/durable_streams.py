@@ -34,7 +34,7 @@ from factstr_server.log.committer import Committer
 from factstr_server.log.durable_consumer import DurableConsumer
 from factstr_server.log.live_streams import LiveStreams
 from factstr_server.log.subscription import Step
-from factstr_server.stores.protocol import Advance, Advanced, LeaseOver
+from factstr_server.stores.protocol import Advance, Advanced, AdvanceOutcome, LeaseOver
 from factstr_server.stores.stream_protocol import (
     Acquired,
     AcquireOutcome,
@@ -50,6 +50,9 @@ STORE_PASSED_SECONDS: Final = 1.0
 """How often cursors that moved over facts that do not match are stored."""
 
 _RELEASE_AGAIN_SECONDS: Final = 1.0
+
+_GIVE_BACK_SECONDS: Final = 5.0
+"""How long a server that stops waits for its store to take leases back."""
 
 _LAST_ACKNOWLEDGEMENTS_SECONDS: Final = 1.0
 """How long a stream that ends because the server stops waits for what it has delivered to be acknowledged."""
@@ -106,6 +109,7 @@ class DurableStreams:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.on_cursor_moved: Callable[[str], None] = lambda _: None
         """Called with the name of a stream whose cursor has moved, or that was reset or deleted."""
+        committer.on_advanced = self._advanced
 
     def start(self) -> None:
         self._spawn(self._store_passed_cursors())
@@ -118,7 +122,9 @@ class DurableStreams:
 
     async def close(self) -> None:
         """After the last call: gives back what is still held, and ends."""
-        await asyncio.gather(*self._giving_back.values(), return_exceptions=True)
+        if self._giving_back:
+            # What a store does not take back by then ends with the store, or by itself.
+            await asyncio.wait(self._giving_back.values(), timeout=_GIVE_BACK_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -151,8 +157,10 @@ class DurableStreams:
             await self._check_lease(name, lease.lease_epoch)
             yield ConsumptionStarted(lease.cursor, lease.lease_epoch)
             while True:
+                before = consumer.cursor
                 step = await consumer.next(self._streams.next_heartbeat())
-                self.on_cursor_moved(name)
+                if consumer.cursor > before:
+                    self.on_cursor_moved(name)
                 yield step
         except Refusal as refusal:
             if consumer and refusal.reason is Reason.SERVER_DRAINING:
@@ -172,25 +180,28 @@ class DurableStreams:
     async def advance(self, advance: Advance) -> int:
         """Moves a cursor, durably; where it stands then. Raises Refusal."""
         name, lease_epoch, _, _ = advance
-        outcome = await self._committer.advance(advance)
-        consumer = self._consumers.get(name)
-        if consumer and consumer.lease_epoch != lease_epoch:
-            consumer = None
-        match outcome:
+        match await self._committer.advance(advance):
             case Advanced(cursor):
-                if consumer:
-                    consumer.acknowledged(cursor)
-                self.on_cursor_moved(name)
                 return cursor
-            case PositionAhead():
-                raise cursor_ahead_of_log(*outcome)
+            case PositionAhead() as ahead:
+                raise cursor_ahead_of_log(*ahead)
             case StreamNotFound():
-                refusal = durable_stream_not_found(name)
+                raise durable_stream_not_found(name)
             case LeaseOver():
-                refusal = durable_stream_lease_lost(name, lease_epoch)
-        if consumer:
-            consumer.end(durable_stream_lease_lost(name, lease_epoch))
-        raise refusal
+                raise durable_stream_lease_lost(name, lease_epoch)
+
+    def _advanced(self, advance: Advance, outcome: AdvanceOutcome) -> None:
+        """What a stored cursor means here, also when its caller has gone meanwhile: its consumer must hear of it."""
+        name, lease_epoch, _, _ = advance
+        consumer = self._consumers.get(name)
+        if consumer and consumer.lease_epoch == lease_epoch:
+            match outcome:
+                case Advanced(cursor):
+                    consumer.acknowledged(cursor)
+                case StreamNotFound() | LeaseOver():
+                    consumer.end(durable_stream_lease_lost(name, lease_epoch))
+        if isinstance(outcome, Advanced):
+            self.on_cursor_moved(name)
 
     def lease_ended(self, durable_stream: str) -> None:
         """A reset or a deletion ended the lease: its consumer hears of it, and those who wait for it."""

@@ -80,9 +80,11 @@ class EventLog:
         await self._committer.drain()
 
     async def close(self) -> None:
-        await self.durable.close()
-        await self.drain()
-        await self._store.close()
+        try:
+            await self.durable.close()
+            await self.drain()
+        finally:
+            await self._store.close()
 
     @property
     def info(self) -> StoreInfo:

@@ -5,11 +5,12 @@ is the consumer's. Awaiting makes the store's catch up first.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from factstr_server.contract.errors import (
+    Reason,
     Refusal,
     cursor_ahead_of_log,
     durable_stream_active,
@@ -83,11 +84,13 @@ class StreamPositions:
 
     async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> StreamState:
         """Moves the cursor, back or forth, and ends the lease. Raises Refusal."""
-        outcome = await self._store.reset(durable_stream, cursor, force=force)
+        with self._lease_in_doubt(durable_stream):
+            outcome = await self._store.reset(durable_stream, cursor, force=force)
         match outcome:
             case StoredStream():
                 self._streams.lease_ended(durable_stream)
-                return await self.get(durable_stream)
+                [state] = await self._states([outcome])
+                return state
             case StreamNotFound():
                 raise durable_stream_not_found(durable_stream)
             case LeaseHeld():
@@ -97,7 +100,8 @@ class StreamPositions:
 
     async def delete(self, durable_stream: str, *, force: bool) -> None:
         """Forgets the stream and ends the lease. Raises Refusal."""
-        outcome = await self._store.delete(durable_stream, force=force)
+        with self._lease_in_doubt(durable_stream):
+            outcome = await self._store.delete(durable_stream, force=force)
         match outcome:
             case Deleted():
                 self._streams.lease_ended(durable_stream)
@@ -105,6 +109,16 @@ class StreamPositions:
                 raise durable_stream_not_found(durable_stream)
             case LeaseHeld():
                 raise durable_stream_active(durable_stream, *outcome)
+
+    @contextmanager
+    def _lease_in_doubt(self, durable_stream: str) -> Iterator[None]:
+        """Where a store cannot tell whether it has ended a lease, its consumer is told that it has: that is safe."""
+        try:
+            yield
+        except Refusal as refusal:
+            if refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN:
+                self._streams.lease_ended(durable_stream)
+            raise
 
     async def await_cursor(self, durable_stream: str, sequence_number: int, seconds: float | None) -> Reached:
         """Waits until the stored cursor is at or beyond a position, or for so long; None = without a bound. Raises

@@ -90,7 +90,7 @@ class MemoryStreams(ABC):
             return StreamNotFound(durable_stream)
         if known.holder is not None and not force:
             return LeaseHeld(known.lease_epoch, known.holder)
-        del self._streams[durable_stream]
+        del self._streams[durable_stream], self._canonical_queries[durable_stream]
         self._next_lease_epoch()
         return Deleted()
 

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import apsw
 
-from factstr_server.contract.errors import outcome_unknown, store_corrupt, store_full, store_unavailable
+from factstr_server.contract.errors import Refusal, store_corrupt, store_full, store_unavailable
 from factstr_server.stores.protocol import StoreError
 
 APPLICATION_ID: Final = 0x46414354
@@ -93,9 +93,9 @@ def open_reader(database: Path) -> apsw.Connection:
 
 
 @contextmanager
-def translated_errors(*, committing: bool) -> Iterator[None]:
-    """SQLite's errors as refusals. An I/O error while committing leaves the outcome open: the commit's frames may be in
-    the file although the call failed.
+def translated_errors(io_error: Callable[[], Refusal]) -> Iterator[None]:
+    """SQLite's errors as refusals. An I/O error means something else while committing, because it leaves the outcome
+    open: the commit's frames may be in the file although the call failed.
     """
     try:
         yield
@@ -104,7 +104,7 @@ def translated_errors(*, committing: bool) -> Iterator[None]:
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise store_corrupt("SQLite finds its file damaged") from error
     except apsw.IOError as error:
-        raise (outcome_unknown() if committing else store_unavailable("I/O error")) from error
+        raise io_error() from error
     except (apsw.BusyError, apsw.LockedError, apsw.CantOpenError, apsw.ReadOnlyError) as error:
         raise store_unavailable("the database file is locked or not writable") from error
 

@@ -6,15 +6,22 @@ snapshot, so that readers and the writer never wait for each other. The event lo
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
 import apsw
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.errors import Reason, Refusal, store_unavailable
+from factstr_server.contract.errors import (
+    Refusal,
+    change_outcome_unknown,
+    io_error,
+    outcome_unknown,
+    store_unavailable,
+)
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.protocol import (
     Advance,
@@ -111,8 +118,9 @@ class SqliteStore:
         return await self._read(Reader.durable_streams, self._holders, after, name_prefix, limit)
 
     async def acquire(self, acquisition: Acquisition) -> AcquireOutcome:
+        # In doubt an epoch was used up, or the name created. No lease was given, and asking again is safe.
         return await self._change(
-            lambda writer, streams: streams.acquire(acquisition, writer.head_now, writer.now())
+            lambda writer, streams: streams.acquire(acquisition, writer.head_now, writer.now()), io_error
         )
 
     async def release(self, durable_stream: str, lease_epoch: int) -> None:
@@ -127,8 +135,12 @@ class SqliteStore:
     async def delete(self, durable_stream: str, *, force: bool) -> DeleteOutcome:
         return await self._change(lambda _, streams: streams.delete(durable_stream, force))
 
-    async def _change(self, change: Callable[[Writer, StreamWriter], T]) -> T:
-        return await self._run(self._writing, self._change_here, change)
+    async def _change(
+        self,
+        change: Callable[[Writer, StreamWriter], T],
+        in_doubt: Callable[[], Refusal] = change_outcome_unknown,
+    ) -> T:
+        return await self._run(self._writing, self._change_here, change, in_doubt)
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         return await self._run(self._reading, self._read_here, read, *arguments)
@@ -175,31 +187,33 @@ class SqliteStore:
             self._lock = None
 
     def _commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
-        try:
-            with translated_errors(committing=True):
-                return self._ready_writer().commit(group)
-        except Refusal as refusal:
-            if refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN and self._writer:
-                # What this connection remembers may no longer be what the file holds: the next commit reads it anew.
-                self._writer.connection.close(force=True)
-                self._writer = None
-            raise
+        with self._ready_writer(outcome_unknown) as writer:
+            return writer.commit(group)
 
-    def _change_here(self, change: Callable[[Writer, StreamWriter], T]) -> T:
-        with translated_errors(committing=False):
-            writer = self._ready_writer()
+    def _change_here(self, change: Callable[[Writer, StreamWriter], T], in_doubt: Callable[[], Refusal]) -> T:
+        with self._ready_writer(in_doubt) as writer:
             return change(writer, StreamWriter(writer.connection, self._holders))
 
-    def _ready_writer(self) -> Writer:
+    @contextmanager
+    def _ready_writer(self, in_doubt: Callable[[], Refusal]) -> Iterator[Writer]:
+        """The writer, for one transaction, and what it means when nobody can tell whether that was committed."""
         if self._writer is None:
             try:
                 self._writer = self._open_writer()
             except StoreError as error:
                 raise store_unavailable("the database file cannot be opened again") from error
-        return self._writer
+        try:
+            with translated_errors(in_doubt):
+                yield self._writer
+        except Refusal as refusal:
+            if isinstance(refusal.__cause__, apsw.IOError):
+                # What this connection remembers may no longer be what the file holds: the next one reads it anew.
+                self._writer.connection.close(force=True)
+                self._writer = None
+            raise
 
     def _read_here(self, read: Callable[..., T], *arguments: object) -> T:
-        with translated_errors(committing=False):
+        with translated_errors(io_error):
             if not hasattr(self._own, "reader"):
                 connection = open_reader(self._database)
                 self._readers.append(connection)
