@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -104,6 +105,39 @@ async def test_a_silent_server_is_noticed_and_left(
         assert await numbers(stream, 2) == [1, 2]
 
 
+async def test_a_silent_server_is_noticed_however_short_each_look_at_it_is(
+    fake: StreamingServer, aio_store: factstr.aio.EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming, "_GRACE", 0.0)
+    heartbeat = Duration(nanos=50_000_000)
+    fake.play = [[live_started(heartbeat=heartbeat), SILENCE]]
+    async with await aio_store.stream_all(after=0) as stream:
+        fake.commit("1")
+        async with asyncio.timeout(20):
+            while not (found := await polled(stream, 0.02)):
+                pass
+        assert found.last_sequence_number == 1
+
+
+async def polled(stream: factstr.aio.LiveStream, seconds: float) -> factstr.CommittedBatch | None:
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(anext(stream), seconds)
+    return None
+
+
+async def test_who_gives_up_waiting_for_the_head_can_go_on_to_it(
+    fake: StreamingServer, aio_store: factstr.aio.EventStore
+) -> None:
+    fake.play = [[live_started(), SILENCE]]
+    async with await aio_store.stream_all(after=0) as stream:
+        replay = stream.until_caught_up()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(replay), 0.01)
+        assert stream.caught_up is None
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(replay), 0.01)
+
+
 async def test_a_caller_who_is_cancelled_loses_neither_the_stream_nor_a_batch(
     fake: StreamingServer, aio_store: factstr.aio.EventStore
 ) -> None:
@@ -199,6 +233,9 @@ async def test_a_lease_that_was_taken_acknowledges_nothing(
         await aio_store.reset_durable_stream(NAME, force=True)
         with pytest.raises(factstr.LeaseLost):
             await batches.acknowledge(batch)
+        # Another task that reads is told too, once.
+        with pytest.raises(factstr.LeaseLost):
+            await anext(batches)
         assert await anext(batches, LAST) == LAST
 
 
@@ -241,6 +278,29 @@ async def test_a_failure_of_the_handler_leaves_the_cursor_before_it(
     with pytest.raises(LookupError):
         await aio_store.project(NAME, QUERY, fail)
     assert fake.streams[NAME].cursor == 2
+
+
+@pytest.mark.parametrize("by_cancelling", [False, True])
+async def test_nothing_that_comes_after_a_failure_is_handled_or_acknowledged_on_the_same_stream(
+    fake: StreamingServer, aio_store: factstr.aio.EventStore, *, by_cancelling: bool
+) -> None:
+    for payload in "123":
+        fake.commit(payload)
+    done: list[int] = []
+
+    async def fail(batch: factstr.DurableBatch) -> None:
+        if batch.last_sequence_number == 2:
+            if by_cancelling:
+                await asyncio.Event().wait()
+            raise LookupError
+        done.append(batch.last_sequence_number)
+
+    async with await aio_store.stream_to_durable(NAME, QUERY) as batches:
+        with pytest.raises(TimeoutError if by_cancelling else LookupError):
+            await asyncio.wait_for(batches.project(fail), 0.2)
+        await batches.project(fail)
+    assert done == [1]
+    assert fake.streams[NAME].cursor == (0 if by_cancelling else 1)
 
 
 async def test_a_projection_that_is_cancelled_ends_its_stream(

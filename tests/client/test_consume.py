@@ -249,6 +249,21 @@ def test_a_second_signal_ends_the_command_and_the_consumer(two_batches: Streamin
     assert two_batches.streams[NAME].cursor == 0
 
 
+def test_a_third_signal_leaves_no_command_behind_that_does_not_heed_the_second(
+    two_batches: StreamingServer,
+) -> None:
+    command = "trap '' TERM; echo $$; exec sleep 60"
+    with RunningCommand(two_batches.target, "consume", NAME, "--exec", command) as consumer:
+        pid = int(consumer.read_until("\n"))
+        consumer.send(signal.SIGTERM)
+        consumer.read_error_line()
+        consumer.send(signal.SIGTERM)
+        consumer.send(signal.SIGINT)
+        consumer.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_consumer_that_has_nothing_to_do_ends_at_once(
     fake: StreamingServer, number: signal.Signals, code: int

@@ -256,6 +256,9 @@ def test_a_lease_that_was_taken_acknowledges_nothing(
         take(store)
         with pytest.raises(kind):
             batches.acknowledge(batch)
+        # Another thread that reads is told too, once.
+        with pytest.raises(kind):
+            next(batches)
         assert list(batches) == []
     assert len(opened(fake)) == 1
 

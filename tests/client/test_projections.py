@@ -88,6 +88,20 @@ def test_a_failure_of_the_handler_leaves_the_cursor_before_it(
     assert handler.done == [3, 4, 5]
 
 
+@pytest.mark.parametrize("failure", [LookupError, KeyboardInterrupt])
+def test_nothing_that_comes_after_a_failure_is_handled_or_acknowledged_on_the_same_stream(
+    five: StreamingServer, store: factstr.EventStore, failure: type[BaseException]
+) -> None:
+    failing = Handler(failing_at=3, failure=failure)
+    with store.stream_to_durable(NAME, ALL) as batches:
+        with pytest.raises(failure):
+            batches.project(failing)
+        batches.project(failing)
+        assert list(batches) == []
+    assert failing.done == [1, 2]
+    assert five.streams[NAME].cursor == (2 if failure is LookupError else 0)
+
+
 def test_a_failure_at_the_first_batch_acknowledges_nothing(
     five: StreamingServer, store: factstr.EventStore
 ) -> None:

@@ -5,10 +5,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 import factstr
+from factstr.consuming import Consuming
+from factstr.durable_requests import stream_all_durable_request
 from factstr.following import LiveFollowing
 from factstr.resuming import Interrupted, Resumption
 from tests.client.fake_server import Refusal, busy
-from tests.client.fake_streams import live_batches, live_started
+from tests.client.fake_streams import Durable, durable_started, live_batches, live_started
 from tests.client.test_errors import Failure
 
 LOST = Failure(Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost"))
@@ -117,3 +119,34 @@ def test_an_interruption_is_as_good_as_a_lost_connection() -> None:
     with pytest.raises(factstr.Unavailable, match="nothing for 8 s") as raised:
         resumption(limit=0).delay_after(Interrupted("the server said nothing for 8 s"))
     assert raised.value.reason is None
+
+
+def test_what_came_in_a_message_is_kept_whatever_a_callback_raises_because_of_it() -> None:
+    def refuse(error: factstr.FactstrError | None) -> None:
+        raise LookupError(error)
+
+    interrupted = Resumption(factstr.Retries(2, 0), 30, None, set(), refuse)
+    stream = LiveFollowing(0, interrupted)
+    stream.take(live_started())
+    # An acknowledgement meets the interruption first.
+    with pytest.raises(LookupError):
+        interrupted.attempts().delay_after(LOST)
+    with pytest.raises(LookupError):
+        stream.take(live_batches((1, 1)))
+    assert stream.hand_over().last_sequence_number == 1
+
+
+@pytest.mark.parametrize(
+    "second",
+    [durable_started(0, 7), durable_started(9, 7, history_id="another")],
+    ids=["reset", "another log"],
+)
+def test_a_lease_that_came_with_the_end_of_the_stream_is_ended_too(second: Durable) -> None:
+    ended: set[int] = set()
+    request = stream_all_durable_request("s", 0, None, wait_for_lease=False)
+    consuming = Consuming(request, None, Resumption(factstr.Retries(2, 0), 30, None, ended))
+    consuming.take(durable_started(5, 1))
+    with pytest.raises((factstr.LeaseLost, factstr.LogDiverged)):
+        consuming.take(second)
+    consuming.end_lease()
+    assert ended == {7}

@@ -83,8 +83,12 @@ class Consuming(Following[DurableBatch]):
         )
 
     def _begin(self, started: Started) -> None:
-        super()._begin(started)
         assert isinstance(started, event_store_service_pb2.DurableStreamStarted)
+        # First, so that whatever ends the stream now ends this lease.
+        if self.lease_epoch is not None:
+            self._earlier_epochs.add(self.lease_epoch)
+        self.lease_epoch = started.lease_epoch
+        super()._begin(started)
         if started.cursor < self._kept:
             raise LeaseLost(
                 f"{self._request.durable_stream} stands at {started.cursor}, but {self._kept} was acknowledged: it was "
@@ -92,9 +96,6 @@ class Consuming(Following[DurableBatch]):
                 code=grpc.StatusCode.ABORTED,
                 reason="DURABLE_STREAM_LEASE_LOST",
             )
-        if self.lease_epoch is not None:
-            self._earlier_epochs.add(self.lease_epoch)
-        self.lease_epoch = started.lease_epoch
         self.cursor = self.position = self._kept = started.cursor
         # Every later call follows an interrupted one. The server may not have noticed that, and hold this consumer's
         # own lease; and where a new name starts is no matter for an old one.

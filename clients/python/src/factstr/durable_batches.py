@@ -21,8 +21,9 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
     """The batches of a durable stream, in commit order, each at least once: iterated, and acknowledged when done.
 
     An interruption that may pass is gone over: the stream is taken up again under a new lease, after the cursor that
-    the store keeps, so what was not acknowledged is delivered again. LeaseLost is raised, and the stream closed, when
-    it was reset or deleted by force or another consumer took it over. Leave it with `close()` or as a context manager.
+    the store keeps, so what was not acknowledged is delivered again. Where another consumer has taken the lease
+    meanwhile, this one stands by until it is free. LeaseLost is raised, and the stream closed, when it was reset or
+    deleted by force; by reading too, where acknowledging finds out. Leave it with `close()` or as a context manager.
     """
 
     _following: Consuming
@@ -51,13 +52,18 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
     def project(
         self, handler: Callable[[DurableBatch], object], *, stop_when_caught_up: bool = False
     ) -> None:
-        """Run the handler on each batch and acknowledge what it has done: see `factstr.EventStore.project`."""
+        """Run the handler on each batch and acknowledge what it has done: see `factstr.EventStore.project`.
+
+        An exception of the handler closes the stream: what came after that batch would acknowledge it too.
+        """
         progress = Projection()
         for batch in self.until_caught_up() if stop_when_caught_up else self:
             try:
                 handler(batch)
-            except Exception:
-                self._acknowledge_before_failing(progress.unacknowledged)
+            except BaseException as failure:
+                if isinstance(failure, Exception):
+                    self._acknowledge_before_failing(progress.unacknowledged)
+                self.close()
                 raise
             progress.unacknowledged = batch
             if progress.is_due() or not self._following.has_batch():
@@ -79,7 +85,7 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
         except (LeaseLost, DurableStreamNotFound) as lost:
             if isinstance(lost, LeaseLost) and self._following.is_giving_up_lease_of(batch):
                 return
-            self.close()
+            self._fail(lost)
             raise
         else:
             self._following.acknowledged(batch, response.cursor)

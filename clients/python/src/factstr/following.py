@@ -43,7 +43,6 @@ class Following(ABC, Generic[BatchT]):
             self._begin(message.started)
             self.resumption.opened(message.started.heartbeat_interval)
             return
-        self.resumption.progressed()
         if message.HasField("batches"):
             self._batches.extend(message.batches.batches)
         elif message.HasField("checkpoint"):
@@ -51,6 +50,8 @@ class Following(ABC, Generic[BatchT]):
         elif message.HasField("caught_up"):
             self.caught_up = message.caught_up.head_sequence_number
             self._reached(self.caught_up)
+        # Last, because it calls back: what that raises costs nothing of the message.
+        self.resumption.progressed()
 
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Take note that the call has ended; return how many seconds to wait before the next, or raise why not."""

@@ -39,6 +39,7 @@ class Reader(StreamState[BatchT]):
         self._open_call = open_call
         self._call: Responses | None = None
         self._closed = Event()
+        self._failure: FactstrError | None = None
         self._wait_ends_at = _NEVER
         Thread(target=_end_silences, args=(ref(self), self._closed), daemon=True, name=_WATCH).start()
         try:
@@ -92,9 +93,18 @@ class Reader(StreamState[BatchT]):
             raise
         except BaseException:
             # The caller was interrupted, perhaps with a message in hand, and gRPC cannot read on in this call.
+            self._following.resumption.is_open = False
             self._drop_call()
             raise
+        told, self._failure = self._failure, None
+        if told:
+            raise told
         return False
+
+    def _fail(self, failure: FactstrError) -> None:
+        """Close the stream for a reason that a thread that is reading it is to know as well."""
+        self._failure = failure
+        self.close()
 
     def _receive(self) -> Message:
         call = self._call or self._open()

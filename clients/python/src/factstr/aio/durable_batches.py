@@ -34,8 +34,8 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
 
     async def close(self) -> None:
         """End the stream, also for a task that is reading it, and the lease with it. Harmless again."""
-        await super().close()
         self._following.end_lease()
+        await super().close()
 
     async def acknowledge(self, batch: DurableBatch) -> int:
         """Acknowledge this batch and all before it; return the cursor: see `factstr.DurableBatches.acknowledge`."""
@@ -47,7 +47,8 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
     ) -> None:
         """Run the handler on each batch and acknowledge what it has done: see `factstr.EventStore.project`.
 
-        The handler may be an async function.
+        The handler may be an async function. An exception of it, or its cancellation, closes the stream: what came
+        after that batch would acknowledge it too.
         """
         progress = Projection()
         async for batch in self.until_caught_up() if stop_when_caught_up else self:
@@ -55,8 +56,10 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
                 done = handler(batch)
                 if inspect.isawaitable(done):
                     await done
-            except Exception:
-                await self._acknowledge_before_failing(progress.unacknowledged)
+            except BaseException as failure:
+                if isinstance(failure, Exception):
+                    await self._acknowledge_before_failing(progress.unacknowledged)
+                await self.close()
                 raise
             progress.unacknowledged = batch
             if progress.is_due() or not self._following.has_batch():
@@ -78,7 +81,7 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
         except (LeaseLost, DurableStreamNotFound) as lost:
             if isinstance(lost, LeaseLost) and self._following.is_giving_up_lease_of(batch):
                 return
-            await self.close()
+            await self._fail(lost)
             raise
         else:
             self._following.acknowledged(batch, response.cursor)

@@ -32,6 +32,7 @@ class Reader(StreamState[BatchT]):
         self._call: Responses | None = None
         self._reading: asyncio.Future[Message | Any] | None = None
         self._closed = asyncio.Event()
+        self._failure: FactstrError | None = None
 
     async def start(self) -> Self:
         """Read the first message, so that registration is active and an error belongs to the opening of the stream."""
@@ -50,10 +51,15 @@ class Reader(StreamState[BatchT]):
             raise StopAsyncIteration
         return self._following.hand_over()
 
-    async def until_caught_up(self) -> AsyncIterator[BatchT]:
+    def until_caught_up(self) -> AsyncIterator[BatchT]:
         """Return the batches up to the head, and stop there; afterwards the stream itself goes on."""
-        while await self._advance(self._following.has_batch_or_caught_up) and self._following.has_batch():
-            yield self._following.hand_over()
+        return _UntilCaughtUp(self)
+
+    async def next_until_caught_up(self) -> BatchT:
+        """Return the next batch up to the head, as `until_caught_up` does. Raises StopAsyncIteration there."""
+        if not await self._advance(self._following.has_batch_or_caught_up) or not self._following.has_batch():
+            raise StopAsyncIteration
+        return self._following.hand_over()
 
     async def close(self) -> None:
         """End the stream, also for a task that is reading it. Harmless after the end, and again."""
@@ -84,7 +90,15 @@ class Reader(StreamState[BatchT]):
         except FactstrError:
             await self.close()
             raise
+        told, self._failure = self._failure, None
+        if told:
+            raise told
         return False
+
+    async def _fail(self, failure: FactstrError) -> None:
+        """Close the stream for a reason that a task that is reading it is to know as well."""
+        self._failure = failure
+        await self.close()
 
     async def _receive(self) -> Message:
         if self._call is None:
@@ -93,11 +107,9 @@ class Reader(StreamState[BatchT]):
             except grpc.aio.UsageError as refusal:
                 self._following.resumption.not_taken(refusal)
         if self._reading is None:
-            self._reading = asyncio.ensure_future(self._call.read())
-        reading, patience = self._reading, self._following.resumption.patience()
-        if not (await asyncio.wait({reading}, timeout=patience))[0]:
-            await self._drop_call()
-            raise Interrupted(f"the server said nothing for {patience:g} s")
+            self._reading = asyncio.ensure_future(self._read(self._call))
+        reading = self._reading
+        await asyncio.wait({reading})
         self._reading = None
         if reading.cancelled():
             # By a close: of this stream, or of the store, which says so to the next call.
@@ -106,6 +118,14 @@ class Reader(StreamState[BatchT]):
         if message is grpc.aio.EOF:
             raise Interrupted("the stream ended without a reason")
         return message
+
+    async def _read(self, call: Responses) -> "Message | Any":
+        patience = self._following.resumption.patience()
+        try:
+            async with asyncio.timeout(patience):
+                return await call.read()
+        except TimeoutError:
+            raise Interrupted(f"the server said nothing for {patience:g} s") from None
 
     async def _drop_call(self) -> None:
         call, reading, self._call, self._reading = self._call, self._reading, None, None
@@ -119,6 +139,16 @@ class Reader(StreamState[BatchT]):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closed.wait()
+
+
+class _UntilCaughtUp(AsyncIterator[BatchT]):
+    """No generator: that would end with a caller who is cancelled, as if the head were reached."""
+
+    def __init__(self, reader: Reader[BatchT]) -> None:
+        self._reader = reader
+
+    async def __anext__(self) -> BatchT:
+        return await self._reader.next_until_caught_up()
 
 
 class LiveStream(Reader[CommittedBatch]):

@@ -42,9 +42,16 @@ def how_it_ended(code: int) -> str:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, how)
+    try:
+        _signal(process, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(_SECONDS_TO_END)
-            return
+    finally:
+        # Also when another signal did not let it wait.
+        if process.poll() is None:
+            _signal(process, signal.SIGKILL)
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
