@@ -1,21 +1,28 @@
-"""Leases are given back, and acknowledgements heeded, whatever the store or the caller does at that moment."""
+"""Leases are given back and ended, and acknowledgements heeded, whatever the store or the caller does meanwhile."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
 from factstr_server.contract.acknowledgement import TokenMint
-from factstr_server.contract.errors import store_unavailable
+from factstr_server.contract.errors import Reason, Refusal, store_unavailable
 from factstr_server.contract.query import EVERYTHING, EventQuery
 from factstr_server.log import durable_streams
-from factstr_server.log.durable_streams import Consumption, ConsumptionStarted
+from factstr_server.log.durable_streams import Consumption, ConsumptionItem, ConsumptionStarted
 from factstr_server.log.event_log import EventLog
 from factstr_server.log.subscription import Batches
 from factstr_server.stores.memory import MemoryStore
-from factstr_server.stores.protocol import StoreOptions
+from factstr_server.stores.protocol import Store, StoreOptions
+from factstr_server.stores.stream_protocol import DeleteOutcome, ResetOutcome
 from tests.conformance.driver import NewFact
 from tests.service.wrapping_store import StallingStore, WrappingStore
 from tests.stores.opened import prepared
+
+T = TypeVar("T")
+WANTED = Consumption("s", EVERYTHING, EventQuery().as_text(), "a test", 10)
 
 
 class ReleasingLate(WrappingStore):
@@ -92,3 +99,109 @@ async def test_whoever_gives_up_waiting_for_the_last_commits_leaves_them_alone()
     store.gate.set()
     assert (await appending).first_sequence_number == 1
     await log.close()
+
+
+class ChangingLate(WrappingStore):
+    """Resets and deletions wait at a gate, after they have happened."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.gate = asyncio.Event()
+        self.waiting = asyncio.Event()
+
+    async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> ResetOutcome:
+        return await self._late(await super().reset(durable_stream, cursor, force=force))
+
+    async def delete(self, durable_stream: str, *, force: bool) -> DeleteOutcome:
+        return await self._late(await super().delete(durable_stream, force=force))
+
+    async def _late(self, outcome: T) -> T:
+        self.waiting.set()
+        await self.gate.wait()
+        return outcome
+
+
+@pytest.mark.parametrize("change", ["reset", "delete"])
+async def test_a_consumer_hears_that_its_lease_was_ended_although_who_ended_it_has_gone(change: str) -> None:
+    store = ChangingLate(MemoryStore(StoreOptions()))
+    log = EventLog(store)
+    await log.open()
+    try:
+        consuming = log.durable.consume(WANTED)
+        assert isinstance(await anext(consuming), ConsumptionStarted)
+        positions = log.positions
+        changing: asyncio.Task[object] = asyncio.create_task(
+            positions.reset("s", 0, force=True) if change == "reset" else positions.delete("s", force=True)
+        )
+        await store.waiting.wait()
+        changing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await changing
+        store.gate.set()
+        await lost(consuming)
+    finally:
+        await log.close()
+
+
+async def test_a_consumer_ends_when_another_one_begins_under_a_newer_lease() -> None:
+    store = MemoryStore(StoreOptions())
+    log = EventLog(store)
+    await log.open()
+    try:
+        first, second = (log.durable.consume(WANTED) for _ in range(2))
+        assert await anext(first) == ConsumptionStarted(0, 1)
+        # Past this server: another one on the same store.
+        await store.reset("s", 0, force=True)
+        assert await anext(second) == ConsumptionStarted(0, 3)
+        await lost(first)
+        assert log.durable.consumer("s")
+        await second.aclose()
+    finally:
+        await log.close()
+
+
+class HeadLate(WrappingStore):
+    """Says at a gate where its log ends."""
+
+    gate: asyncio.Event | None = None
+
+    async def head(self) -> int:
+        if self.gate:
+            await self.gate.wait()
+        return await super().head()
+
+
+async def test_a_consumer_that_comes_late_with_an_older_lease_is_in_nobodys_way() -> None:
+    inner = MemoryStore(StoreOptions())
+    store = HeadLate(inner)
+    log = EventLog(store)
+    await log.open()
+    try:
+        # A fact of which this server's streams have not heard: the first consumer has to ask for the head.
+        await inner.commit([prepared([NewFact()])])
+        store.gate = asyncio.Event()
+        late = log.durable.consume(replace(WANTED, start_after=None))
+        starting = asyncio.ensure_future(anext(late))
+        while (stored := await inner.get("s")) is None or stored.holder is None:  # noqa: ASYNC110  (it has no event)
+            await asyncio.sleep(0)
+        await inner.reset("s", 0, force=True)
+        second = log.durable.consume(WANTED)
+        assert await anext(second) == ConsumptionStarted(0, 3)
+        store.gate.set()
+        with pytest.raises(Refusal) as caught:
+            await starting
+        assert caught.value.reason is Reason.DURABLE_STREAM_LEASE_LOST
+        consumer = log.durable.consumer("s")
+        assert consumer
+        assert consumer.lease_epoch == 3
+        await second.aclose()
+    finally:
+        await log.close()
+
+
+async def lost(consuming: AsyncGenerator[ConsumptionItem, None]) -> None:
+    """Long before the next heartbeat."""
+    async with asyncio.timeout(5):
+        with pytest.raises(Refusal) as caught:
+            [_ async for _ in consuming]
+    assert caught.value.reason is Reason.DURABLE_STREAM_LEASE_LOST

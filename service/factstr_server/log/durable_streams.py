@@ -153,7 +153,7 @@ class DurableStreams:
             subscription = await self._streams.subscribe(wanted.query, lease.cursor)
             mint = TokenMint(self._store.acknowledgement_key, name)
             consumer = DurableConsumer(subscription, lease, mint, wanted.max_unacknowledged_batches)
-            self._consumers[name] = consumer
+            self._register(name, consumer)
             await self._check_lease(name, lease.lease_epoch)
             yield ConsumptionStarted(lease.cursor, lease.lease_epoch)
             while True:
@@ -202,6 +202,13 @@ class DurableStreams:
                     consumer.end(durable_stream_lease_lost(name, lease_epoch))
         if isinstance(outcome, Advanced):
             self.on_cursor_moved(name)
+
+    async def to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
+        """Does what may end a lease to its end, although the caller gives up: its consumer must hear of it."""
+        changing = self._spawn(change)
+        # Of a caller that has gone nobody asks what came of it.
+        changing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(changing)
 
     def lease_ended(self, durable_stream: str) -> None:
         """A reset or a deletion ended the lease: its consumer hears of it, and those who wait for it."""
@@ -266,6 +273,15 @@ class DurableStreams:
             case LeaseHeld() if not wanted.wait_for_lease:
                 raise durable_stream_active(name, *outcome)
         return outcome
+
+    def _register(self, name: str, consumer: DurableConsumer) -> None:
+        """The newest lease counts, in whatever order their consumers come here. Raises Refusal."""
+        known = self._consumers.get(name)
+        if known and known.lease_epoch > consumer.lease_epoch:
+            raise durable_stream_lease_lost(name, consumer.lease_epoch)
+        if known:
+            known.end(durable_stream_lease_lost(name, known.lease_epoch))
+        self._consumers[name] = consumer
 
     async def _check_lease(self, name: str, lease_epoch: int) -> None:
         stored = await self._store.get(name)

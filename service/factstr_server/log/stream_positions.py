@@ -84,6 +84,13 @@ class StreamPositions:
 
     async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> StreamState:
         """Moves the cursor, back or forth, and ends the lease. Raises Refusal."""
+        return await self._streams.to_the_end(self._reset(durable_stream, cursor, force=force))
+
+    async def delete(self, durable_stream: str, *, force: bool) -> None:
+        """Forgets the stream and ends the lease. Raises Refusal."""
+        await self._streams.to_the_end(self._delete(durable_stream, force=force))
+
+    async def _reset(self, durable_stream: str, cursor: int, *, force: bool) -> StreamState:
         with self._lease_in_doubt(durable_stream):
             outcome = await self._store.reset(durable_stream, cursor, force=force)
         match outcome:
@@ -98,8 +105,7 @@ class StreamPositions:
             case PositionAhead():
                 raise cursor_ahead_of_log(*outcome)
 
-    async def delete(self, durable_stream: str, *, force: bool) -> None:
-        """Forgets the stream and ends the lease. Raises Refusal."""
+    async def _delete(self, durable_stream: str, *, force: bool) -> None:
         with self._lease_in_doubt(durable_stream):
             outcome = await self._store.delete(durable_stream, force=force)
         match outcome:

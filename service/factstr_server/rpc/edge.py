@@ -211,7 +211,13 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
 async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
     if not isinstance(error, Refusal):
         error = _internal(error, method)
-    await context.abort_with_status(grpc_status(error))
+    try:
+        await context.abort_with_status(grpc_status(error))
+    except grpc.aio.AbortError:
+        raise
+    except Exception as gone:
+        # As in sending: nobody is there to be told.
+        raise asyncio.CancelledError from gone
 
 
 def _internal(error: Exception, method: MethodDescriptor) -> Refusal:
