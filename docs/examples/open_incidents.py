@@ -28,15 +28,13 @@ class OpenIncidents:
     def __init__(self, path: str) -> None:
         self.database = sqlite3.connect(path, isolation_level=None)
         self.database.executescript(SCHEMA)
-        row = self.database.execute("SELECT last_sequence_number FROM progress").fetchone()
-        self.last_sequence_number = row[0] if row else 0
 
     def apply(self, batch: factstr.CommittedBatch) -> None:
-        """Takes in a batch, once, however often it is delivered."""
-        if batch.last_sequence_number <= self.last_sequence_number:
-            return
+        """Takes in a batch, once, however often it is delivered, and whichever copy of this it is delivered to."""
         with self.database:
-            self.database.execute("BEGIN")
+            self.database.execute("BEGIN IMMEDIATE")
+            if batch.last_sequence_number <= self.last_sequence_number():
+                return
             for record in batch.event_records:
                 incident = record.payload
                 self.database.execute(
@@ -45,7 +43,11 @@ class OpenIncidents:
                 )
             self.database.execute("DELETE FROM progress")
             self.database.execute("INSERT INTO progress VALUES (?)", (batch.last_sequence_number,))
-        self.last_sequence_number = batch.last_sequence_number
+
+    def last_sequence_number(self) -> int:
+        """Of the last fact that the table reflects."""
+        row = self.database.execute("SELECT last_sequence_number FROM progress").fetchone()
+        return row[0] if row else 0
 
     def per_product(self) -> list[tuple[str, int]]:
         """Products with open incidents, the busiest first."""

@@ -138,6 +138,18 @@ async def test_who_gives_up_waiting_for_the_head_can_go_on_to_it(
             await asyncio.wait_for(anext(replay), 0.01)
 
 
+async def test_two_tasks_do_not_read_one_stream(
+    fake: StreamingServer, aio_store: factstr.aio.EventStore
+) -> None:
+    async with await aio_store.stream_all(after=0) as stream:
+        reading = asyncio.create_task(numbers(stream, 1))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task"):
+            await anext(stream)
+        fake.commit("1")
+        assert await reading == [1]
+
+
 async def test_a_caller_who_is_cancelled_loses_neither_the_stream_nor_a_batch(
     fake: StreamingServer, aio_store: factstr.aio.EventStore
 ) -> None:

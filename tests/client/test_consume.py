@@ -206,7 +206,9 @@ def test_who_waits_for_the_lease_says_whose_it_is_and_gets_it(fake: StreamingSer
         assert consumer.wait() == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_batch_under_way_is_finished_and_acknowledged_before_the_end(
     two_batches: StreamingServer, gate: Path, number: signal.Signals, code: int
 ) -> None:

@@ -1,6 +1,7 @@
 """Live streams lose, repeat and stall nothing that a caller could see, whatever happens to their calls."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import grpc
@@ -272,3 +273,14 @@ def test_an_argument_that_cannot_be_meant_is_refused_by_name(
     with pytest.raises((TypeError, ValueError), match=message):
         open_stream(store)
     assert not fake.requests
+
+
+def test_two_threads_do_not_read_one_stream(fake: StreamingServer, store: factstr.EventStore) -> None:
+    with ThreadPoolExecutor(1) as pool, store.stream_all(after=0) as stream:
+        reading = pool.submit(next, stream)
+        while not stream._being_read.locked():
+            pass
+        with pytest.raises(RuntimeError, match="another thread"):
+            next(stream)
+        fake.commit("1")
+        assert reading.result(20).last_sequence_number == 1

@@ -1,5 +1,6 @@
 """A projection acknowledges what its handler has done, and nothing else."""
 
+from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
@@ -100,6 +101,21 @@ def test_nothing_that_comes_after_a_failure_is_handled_or_acknowledged_on_the_sa
         assert list(batches) == []
     assert failing.done == [1, 2]
     assert five.streams[NAME].cursor == (2 if failure is LookupError else 0)
+
+
+def test_a_handler_that_has_not_run_when_it_returns_is_refused_and_acknowledges_nothing(
+    five: StreamingServer, store: factstr.EventStore
+) -> None:
+    async def asynchronous(batch: factstr.DurableBatch) -> None:
+        raise AssertionError(batch)
+
+    def generator(batch: factstr.DurableBatch) -> Iterator[factstr.DurableBatch]:
+        yield batch
+
+    for handler in (asynchronous, generator):
+        with pytest.raises(TypeError, match="has not run"):
+            store.project(NAME, ALL, handler)
+    assert acknowledged(five) == []
 
 
 def test_a_failure_at_the_first_batch_acknowledges_nothing(

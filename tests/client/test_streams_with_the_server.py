@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from threading import Event
 
 import pytest
 
@@ -96,6 +97,29 @@ def test_a_projection_goes_on_through_deaths_and_restarts_of_the_server(server: 
         store.project(NAME, EVEN, rest.append, stop_when_caught_up=True)
         assert [record.payload for batch in rest for record in batch.event_records][-1] == FACTS - 2
         assert len(rest) == 1
+
+
+def test_a_consumer_that_waits_for_its_turn_does_so_through_deaths_and_restarts_of_the_server(
+    server: Server,
+) -> None:
+    waits = Event()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        factstr.connect(server.target) as store,
+        # Without repetitions: whoever has been told to wait lasts as long as one whose turn it is.
+        factstr.connect(server.target, retries=factstr.Retries(limit=0)) as patient,
+        store.stream_to_durable(NAME, EVEN),
+    ):
+        standby = pool.submit(
+            lambda: patient.stream_to_durable(
+                NAME, EVEN, wait_for_lease=True, on_waiting=lambda _: waits.set()
+            )
+        )
+        assert waits.wait(20)
+        server.stop()
+        server.start()
+        with standby.result(40) as batches:
+            assert batches.lease_epoch > 1
 
 
 def test_a_consumer_that_leaves_makes_room_at_once(server: Server) -> None:

@@ -1,6 +1,7 @@
 """The worked example of docs/projections.md: stopped, killed and restarted, it ends with the table of a full replay."""
 
 import random
+import runpy
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 import factstr
 from benchmarks.facts import Fact, fact_source
+from factstr.v1 import event_pb2
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "open_incidents.py"
@@ -129,3 +131,25 @@ def test_a_projection_that_is_stopped_killed_and_restarted_ends_as_a_full_replay
                 assert not appending.is_alive()
                 assert scene.table("table.db", "open-incidents") == expected_table(facts)
                 assert scene.table("replayed.db", "a-full-replay") == expected_table(facts)
+
+
+def test_a_copy_that_was_paused_or_stood_by_takes_nothing_in_that_another_has_taken_in(
+    tmp_path: Path,
+) -> None:
+    example = runpy.run_path(str(EXAMPLE))
+    paused, successor = (example["OpenIncidents"](str(tmp_path / "table.db")) for _ in range(2))
+    queued, completed = incident(1, "Queued"), incident(2, "Completed")
+    paused.apply(queued)
+    successor.apply(queued)
+    successor.apply(completed)
+    paused.apply(queued)
+    assert paused.last_sequence_number() == successor.last_sequence_number() == 2
+    assert paused.per_product() == successor.per_product() == []
+
+
+def incident(number: int, event_type: str) -> factstr.CommittedBatch:
+    payload = '{"case":{"id":"1-1"},"product":"PROD1"}'
+    record = factstr.EventRecord.from_proto(
+        event_pb2.EventRecord(sequence_number=number, event_type=event_type, payload=payload)
+    )
+    return factstr.CommittedBatch(number, number, (record,))

@@ -4,6 +4,7 @@ Pure: the synchronous and the asyncio stream share it.
 """
 
 from collections.abc import Callable
+from inspect import isasyncgen, isawaitable, iscoroutine, isgenerator
 from time import monotonic
 from typing import Final, TypeAlias
 
@@ -39,7 +40,7 @@ class Consuming(Following[DurableBatch]):
 
     def take(self, message: Message) -> None:
         if isinstance(message, event_store_service_pb2.DurableStreamResponse) and message.HasField("waiting"):
-            self.resumption.progressed()
+            self.resumption.waits()
             if self._on_waiting is not None:
                 self._on_waiting(LeaseWaiting(message.waiting.lease_epoch, message.waiting.holder))
         else:
@@ -117,6 +118,17 @@ class ConsumingState(StreamState[DurableBatch]):
     def lease_epoch(self) -> int:
         """The epoch of the lease: a fencing number. It rises whenever this stream is taken up again."""
         return self._following.lease_epoch or 0
+
+
+def check_handled(result: object) -> None:
+    """Refuse what a handler returns where it has not run yet. Raises TypeError."""
+    if isawaitable(result) or isgenerator(result) or isasyncgen(result):
+        if iscoroutine(result):
+            result.close()
+        raise TypeError(
+            f"the handler returned {type(result).__name__}, so it has not run: give a plain function, or with "
+            "factstr.aio an async one"
+        )
 
 
 _LONGEST_UNACKNOWLEDGED: Final = 0.1

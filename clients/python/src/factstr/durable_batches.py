@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from factstr.batch import DurableBatch
-from factstr.consuming import Consuming, ConsumingState, Projection
+from factstr.consuming import Consuming, ConsumingState, Projection, check_handled
 from factstr.errors import DurableStreamNotFound, FactstrError, LeaseLost
 from factstr.live_stream import Reader, Responses
 from factstr.retry import Attempts
@@ -59,7 +59,7 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
         progress = Projection()
         for batch in self.until_caught_up() if stop_when_caught_up else self:
             try:
-                handler(batch)
+                check_handled(handler(batch))
             except BaseException as failure:
                 if isinstance(failure, Exception):
                     self._acknowledge_before_failing(progress.unacknowledged)

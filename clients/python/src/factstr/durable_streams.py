@@ -70,8 +70,9 @@ class DurableStreams(Calls):
                     batches.acknowledge(batch)
 
         What is not acknowledged is delivered again to the name's next consumer; there is one at a time, which has the
-        lease. When this returns, this one has it. While another does, it raises DurableStreamActive, or waits with
-        `wait_for_lease`, and `on_waiting` is told of each sign that it still has to.
+        lease. When this returns, this one has it. While another does, it raises DurableStreamActive, or with
+        `wait_for_lease` waits for as long as it takes, through restarts of the server too, and `on_waiting` is told of
+        each sign that it still has to; what that raises ends the waiting.
 
         A new name begins before the first fact, or strictly after the sequence number `start`, or at `AT_HEAD`; it is
         bound to the query, and QueryMismatch raised for another. At most `max_unacknowledged_batches` are sent beyond
@@ -105,9 +106,10 @@ class DurableStreams(Calls):
         """Run `handler(batch)` for each batch of a durable stream, and acknowledge it after the handler returned.
 
         An exception of the handler goes to the caller: the batches before it are acknowledged, it and those after it
-        are not. Without one this returns only with `stop_when_caught_up`, when all up to the head is handled and
-        acknowledged. What comes together is acknowledged together, at least every tenth of a second, so after a crash
-        a few batches are handled again; an interruption of the connection alone repeats none.
+        are not (of an interrupt, such as Ctrl-C, nothing more is). Without one this returns only with
+        `stop_when_caught_up`, when all up to the head is handled and acknowledged. What comes together is acknowledged
+        together, once it is all handled or the handler returns a tenth of a second after the last time: after a crash
+        that much is handled again. An interruption of the connection alone repeats nothing.
         """
         with self.stream_to_durable(
             name,

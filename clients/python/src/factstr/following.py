@@ -81,7 +81,8 @@ class Following(ABC, Generic[BatchT]):
         first = self.store_id, self.history_id
         if first not in (now, ("", "")):
             raise LogDiverged(
-                f"the stream began on the log {' / '.join(first)}; the server has {' / '.join(now)} now",
+                f"the stream began on the log {' / '.join(first)}; the server has {' / '.join(now)} now, where "
+                "its positions mean nothing: read that one from the beginning",
                 code=grpc.StatusCode.DATA_LOSS,
                 reason="LOG_DIVERGED",
             )

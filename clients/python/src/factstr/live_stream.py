@@ -1,7 +1,7 @@
 """Owns the reading of live streams for synchronous callers: one call after the other, as batches are asked for."""
 
 from collections.abc import Callable, Iterator
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import monotonic
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -40,6 +40,7 @@ class Reader(StreamState[BatchT]):
         self._call: Responses | None = None
         self._closed = Event()
         self._failure: FactstrError | None = None
+        self._being_read = Lock()
         self._wait_ends_at = _NEVER
         Thread(target=_end_silences, args=(ref(self), self._closed), daemon=True, name=_WATCH).start()
         try:
@@ -77,6 +78,8 @@ class Reader(StreamState[BatchT]):
 
     def _advance(self, is_enough: Callable[[], bool]) -> bool:
         """Read until it is enough, through as many calls as it takes; return False when the stream is closed."""
+        if not self._being_read.acquire(blocking=False):
+            raise RuntimeError("another thread is reading this stream; give each thread a stream of its own")
         self._following.resumption.read_here()
         try:
             while not self._closed.is_set():
@@ -96,6 +99,8 @@ class Reader(StreamState[BatchT]):
             self._following.resumption.is_open = False
             self._drop_call()
             raise
+        finally:
+            self._being_read.release()
         told, self._failure = self._failure, None
         if told:
             raise told

@@ -92,6 +92,11 @@ class Resumption:
             # Only an acknowledgement was interrupted.
             self._goes_on()
 
+    def waits(self) -> None:
+        """Take note that this consumer is to wait for its turn: from now on it lasts as one that has begun."""
+        self._has_begun = True
+        self._attempts = None
+
     def patience(self) -> float:
         """Return how many seconds to wait for the next message."""
         silence = _HEARTBEATS_MISSED * self._heartbeat + _GRACE

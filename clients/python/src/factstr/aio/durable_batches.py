@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from factstr.aio.live_stream import Reader, Responses
 from factstr.batch import DurableBatch
-from factstr.consuming import Consuming, ConsumingState, Projection
+from factstr.consuming import Consuming, ConsumingState, Projection, check_handled
 from factstr.errors import DurableStreamNotFound, FactstrError, LeaseLost
 from factstr.retry import Attempts
 from factstr.v1 import event_store_service_pb2
@@ -56,6 +56,8 @@ class DurableBatches(Reader[DurableBatch], ConsumingState):
                 done = handler(batch)
                 if inspect.isawaitable(done):
                     await done
+                else:
+                    check_handled(done)
             except BaseException as failure:
                 if isinstance(failure, Exception):
                     await self._acknowledge_before_failing(progress.unacknowledged)

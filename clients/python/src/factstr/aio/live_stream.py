@@ -33,6 +33,7 @@ class Reader(StreamState[BatchT]):
         self._reading: asyncio.Future[Message | Any] | None = None
         self._closed = asyncio.Event()
         self._failure: FactstrError | None = None
+        self._being_read = False
 
     async def start(self) -> Self:
         """Read the first message, so that registration is active and an error belongs to the opening of the stream."""
@@ -76,6 +77,9 @@ class Reader(StreamState[BatchT]):
 
     async def _advance(self, is_enough: Callable[[], bool]) -> bool:
         """Read until it is enough, through as many calls as it takes; return False when the stream is closed."""
+        if self._being_read:
+            raise RuntimeError("another task is reading this stream; give each task a stream of its own")
+        self._being_read = True
         self._following.resumption.read_here()
         try:
             while not self._closed.is_set():
@@ -90,6 +94,8 @@ class Reader(StreamState[BatchT]):
         except FactstrError:
             await self.close()
             raise
+        finally:
+            self._being_read = False
         told, self._failure = self._failure, None
         if told:
             raise told

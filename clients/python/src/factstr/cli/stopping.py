@@ -1,15 +1,15 @@
-"""Owns what Ctrl-C and SIGTERM do to a command that goes on until it is told to stop."""
+"""Owns what Ctrl-C, SIGTERM and a closed terminal do to a command that goes on until it is told to stop."""
 
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Final, Self
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
@@ -27,7 +27,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stopping:
-    """Raises Stopped for either signal while it is entered; what is under way may be finished before."""
+    """Raises Stopped for each of the signals while it is entered; what is under way may be finished before."""
 
     def __init__(self) -> None:
         self.asked: int | None = None
@@ -63,4 +63,5 @@ class Stopping:
         # A terminal has just shown ^C. Written around sys.stderr, which may be in the middle of a line of its own.
         begin = "\n" if number == signal.SIGINT and sys.stderr.isatty() else ""
         words = f"{begin}factstr: stopping after {self._under_way}; once more to stop at once\n"
-        os.write(sys.stderr.fileno(), words.encode())
+        with suppress(OSError):  # of a terminal that was closed
+            os.write(sys.stderr.fileno(), words.encode())
