@@ -36,8 +36,7 @@ def _run(options: Namespace, stopping: Stopping) -> int:
     notes = Notes(options)
     interruptions = Interruptions(notes)
     with open_store(options) as store, in_flags(options.name, "--wait waits for it"):
-        if options.start is not None:
-            _say_when_not_new(store, options.name, notes)
+        not_new = None if options.start is None else _cursor_of(store, options.name)
         with store.stream_to_durable(
             options.name,
             query,
@@ -48,18 +47,20 @@ def _run(options: Namespace, stopping: Stopping) -> int:
             on_interruption=interruptions.tell,
         ) as batches:
             interruptions.stream = batches
+            if not_new is not None:
+                notes.event(
+                    f"{options.name} is not new, so --from says nothing: it goes on after its cursor, {not_new:,} "
+                    "(factstr durable reset moves that)"
+                )
             return _Consumer(options, batches, notes, stopping).run()
 
 
-def _say_when_not_new(store: EventStore, name: str, notes: Notes) -> None:
+def _cursor_of(store: EventStore, name: str) -> int | None:
+    """Return where a durable stream stands; None when there is none of this name."""
     try:
-        stream = store.durable_stream(name)
+        return store.durable_stream(name).cursor
     except DurableStreamNotFound:
-        return
-    notes.event(
-        f"{name} is not new, so --from says nothing: it goes on after its cursor, {stream.cursor:,} "
-        "(factstr durable reset moves that)"
-    )
+        return None
 
 
 def _teller_of_waiting(name: str, notes: Notes) -> Callable[[LeaseWaiting], None]:
@@ -139,8 +140,8 @@ class _Consumer:
             self._batches.acknowledge(batch)
         except FactstrError as error:
             raise CommandFailed(
-                f"{self._name}: the command has done batch {_range(batch)}, but it could not be acknowledged and "
-                f"will be delivered again: {in_words(error)}"
+                f"{self._name}: the command has done batch {_range(batch)}, but it could not be acknowledged; whoever "
+                f"consumes {self._name} next gets it again, unless somebody has by now: {in_words(error)}"
             ) from error
         self._done += 1
         self._facts += len(batch.event_records)

@@ -25,8 +25,8 @@ def add_tail(commands: Commands) -> None:
         "--from",
         dest="start",
         type=values.position,
-        metavar="POSITION",
-        help="begin strictly after this sequence number; 0 is the beginning (default: from now on)",
+        metavar="POSITION|head",
+        help="begin strictly after this sequence number; 0 is the beginning (default head: from now on)",
     )
     parser.add_argument(
         "--limit", type=values.positive, metavar="N", help="end after so many facts (default: never)"
