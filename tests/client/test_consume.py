@@ -160,8 +160,8 @@ def test_a_lease_that_is_lost_under_the_command_is_told_with_the_batch(
     ended = factstr_command("consume", NAME, "--exec", "true")
     assert ended.code == 1
     assert ended.err == (
-        "factstr: inventory: the command has done batch 1, but it could not be acknowledged and will be delivered "
-        "again: the lease is lost\n"
+        "factstr: inventory: the command has done batch 1, but it could not be acknowledged; whoever consumes "
+        "inventory next gets it again, unless somebody has by now: the lease is lost\n"
     )
 
 
