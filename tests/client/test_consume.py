@@ -254,12 +254,13 @@ def test_a_second_signal_ends_the_command_and_the_consumer(two_batches: Streamin
 def test_a_third_signal_leaves_no_command_behind_that_does_not_heed_the_second(
     two_batches: StreamingServer,
 ) -> None:
-    command = "trap '' TERM; echo $$; exec sleep 60"
+    command = "trap 'echo heard' TERM; echo $$; while :; do sleep 0.05; done"
     with RunningCommand(two_batches.target, "consume", NAME, "--exec", command) as consumer:
         pid = int(consumer.read_until("\n"))
         consumer.send(signal.SIGTERM)
         consumer.read_error_line()
         consumer.send(signal.SIGTERM)
+        consumer.read_until("heard\n")
         consumer.send(signal.SIGINT)
         consumer.wait()
     with pytest.raises(ProcessLookupError):
