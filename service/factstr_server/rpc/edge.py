@@ -180,11 +180,9 @@ class Edge:
     async def _write(self, context: Context, response: bytes) -> None:
         self._sending += 1
         try:
-            await context.write(response)
+            with _client_may_have_gone():
+                await context.write(response)
             self._sent += 1
-        except Exception as error:
-            # The client has gone, or its deadline has passed: nobody is there to be told, and nothing is wrong here.
-            raise asyncio.CancelledError from error
         finally:
             self._sending -= 1
 
@@ -208,16 +206,24 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
     return work(*arguments)
 
 
+@contextmanager
+def _client_may_have_gone() -> Iterator[None]:
+    """Around what is sent. When that fails, the client has gone or its deadline has passed: nobody is there to be told,
+    and nothing is wrong here.
+    """
+    try:
+        yield
+    except grpc.aio.AbortError:  # how gRPC ends a call with a status
+        raise
+    except Exception as error:
+        raise asyncio.CancelledError from error
+
+
 async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
     if not isinstance(error, Refusal):
         error = _internal(error, method)
-    try:
+    with _client_may_have_gone():
         await context.abort_with_status(grpc_status(error))
-    except grpc.aio.AbortError:
-        raise
-    except Exception as gone:
-        # As in sending: nobody is there to be told.
-        raise asyncio.CancelledError from gone
 
 
 def _internal(error: Exception, method: MethodDescriptor) -> Refusal:

@@ -54,10 +54,9 @@ class Reader(StreamState[BatchT]):
 
     def until_caught_up(self) -> AsyncIterator[BatchT]:
         """Return the batches up to the head, and stop there; afterwards the stream itself goes on."""
-        return _UntilCaughtUp(self)
+        return _UntilCaughtUp(self._next_until_caught_up)
 
-    async def next_until_caught_up(self) -> BatchT:
-        """Return the next batch up to the head, as `until_caught_up` does. Raises StopAsyncIteration there."""
+    async def _next_until_caught_up(self) -> BatchT:
         if not await self._advance(self._following.has_batch_or_caught_up) or not self._following.has_batch():
             raise StopAsyncIteration
         return self._following.hand_over()
@@ -150,11 +149,11 @@ class Reader(StreamState[BatchT]):
 class _UntilCaughtUp(AsyncIterator[BatchT]):
     """No generator: that would end with a caller who is cancelled, as if the head were reached."""
 
-    def __init__(self, reader: Reader[BatchT]) -> None:
-        self._reader = reader
+    def __init__(self, next_batch: Callable[[], Awaitable[BatchT]]) -> None:
+        self._next_batch = next_batch
 
     async def __anext__(self) -> BatchT:
-        return await self._reader.next_until_caught_up()
+        return await self._next_batch()
 
 
 class LiveStream(Reader[CommittedBatch]):
