@@ -1,4 +1,5 @@
-"""What every test shares: hypothesis profiles, and which programs it takes. Fixtures live beside their tests.
+"""What every test shares: hypothesis profiles, which programs it takes, and the end of its schemas in PostgreSQL. All
+other fixtures live beside their tests.
 
 `default` remembers failing examples in .hypothesis/ and tries them first. `ci`, chosen when CI is set, tries
 more examples from a seed that it prints; `--hypothesis-profile=ci --hypothesis-seed=N` repeats such a run.
@@ -8,9 +9,12 @@ Neither has a deadline: a busy machine is no failure.
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres.fresh import drop_schemas
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, max_examples=200)
@@ -46,3 +50,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(
             f"Left out: {number} tests that need a real grpcurl (FACTSTR_TEST_GRPCURL, or on the path)."
         )
+
+
+@pytest.fixture(autouse=True)
+def drop_postgres_schemas() -> Iterator[None]:
+    """After all other fixtures, so that no store is open any more."""
+    yield
+    drop_schemas()

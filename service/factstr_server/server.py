@@ -1,7 +1,7 @@
 """The whole: builds the log and its edge, starts them, and drains them.
 
 States: starting -> serving -> draining -> stopped. The store's services answer health checks with SERVING only in
-`serving`; the empty service name says that the process lives, until it stops.
+`serving`, and while the store answers; the empty service name says that the process lives, until it stops.
 """
 
 import asyncio
@@ -70,13 +70,22 @@ class Server:
     def __init__(self, settings: Settings, store: Store | None = None) -> None:
         """Takes the store of the settings' URL, or one that the caller has made (tests wrap stores)."""
         self._settings = settings
-        options = StoreOptions(settings.idempotency_retention)
+        options = StoreOptions(settings.idempotency_retention, settings.unavailable_wait, settings.read_store)
         try:
-            self.log = EventLog(store or store_by_url(settings.store, options), settings.heartbeat_interval)
+            self.log = EventLog(
+                store or store_by_url(settings.store, options),
+                settings.heartbeat_interval,
+                settings.unavailable_wait,
+            )
         except StoreError as error:
             raise StartupError(str(error)) from None
         self._edge = Edge()
         self._health = health.aio.HealthServicer()
+        self._ready = asyncio.Lock()
+        self._serving = False
+        self._store_answers = True
+        self._told: set[asyncio.Task[None]] = set()
+        self.log.on_available = self._available
         self._grpc: grpc.aio.Server | None = None
         self.addresses: tuple[str, ...] = ()
         """What the server listens on, with the ports that were asked for as 0 filled in."""
@@ -94,11 +103,13 @@ class Server:
         except BaseException:
             await self.log.close()
             raise
-        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._serving = True
+        await self._tell_health()
 
     async def stop(self) -> None:
         """Drains: refuses new calls, finishes those under way within the setting's bound, closes the store."""
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._serving = False
+        await self._tell_health()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain.total_seconds()):
                 await self._edge.drain(self.log.end_streams)
@@ -108,7 +119,7 @@ class Server:
 
     async def _listening(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=GRPC_OPTIONS)
-        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._tell_health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         server.add_generic_rpc_handlers(
             (
@@ -124,9 +135,23 @@ class Server:
         self.addresses = tuple(_listen(server, address) for address in self._settings.listen)
         return server
 
-    async def _set_health(self, status: int) -> None:
-        for service in SERVICES:
-            await self._health.set(service, status)
+    def _available(self, available: bool) -> None:  # noqa: FBT001
+        self._store_answers = available
+        telling = asyncio.create_task(self._tell_health())
+        self._told.add(telling)
+        telling.add_done_callback(self._told.discard)
+
+    async def _tell_health(self) -> None:
+        """What holds now; changes that come close together take turns, and the last one counts."""
+        async with self._ready:
+            ready = self._serving and self._store_answers
+            status = (
+                health_pb2.HealthCheckResponse.SERVING
+                if ready
+                else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
+            for service in SERVICES:
+                await self._health.set(service, status)
 
 
 @contextlib.asynccontextmanager

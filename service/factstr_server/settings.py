@@ -17,5 +17,9 @@ class Settings:
     """How long idempotency keys are kept; None = for ever."""
     heartbeat_interval: timedelta = timedelta(seconds=10)
     """A stream sends a message at least this often."""
+    unavailable_wait: timedelta = timedelta(seconds=5)
+    """How long appends and reads wait for a store that is being connected to anew."""
+    read_store: str | None = None
+    """The URL of a read replica of the store."""
     drain: timedelta = timedelta(seconds=20)
     """How long a stopping server waits for calls under way. A commit that has begun is waited for without a bound."""

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from tests.conformance.direct import Direct
 from tests.conformance.driver import Driver
 from tests.conformance.wire import Wire
+from tests.postgres.fresh import fresh_url
 
 
 class StoreKind(NamedTuple):
@@ -31,6 +32,7 @@ class Way(NamedTuple):
 STORES: Final = (
     StoreKind("memory", lambda folder: "memory:", persists=False),
     StoreKind("sqlite", lambda folder: f"sqlite:///{folder / 'facts.db'}", persists=True),
+    StoreKind("postgresql", fresh_url, persists=True),
 )
 
 WAYS: Final = tuple(Way(store, driver) for store in STORES for driver in (Direct, Wire))

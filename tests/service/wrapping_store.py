@@ -1,7 +1,7 @@
 """Stores around a store: they fail or wait where a test says so, and pass everything else on."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
@@ -14,12 +14,14 @@ from factstr_server.stores.protocol import (
     Page,
     Store,
     StoreInfo,
+    StoreListener,
     Window,
 )
 from factstr_server.stores.stream_protocol import (
     AcquireOutcome,
     Acquisition,
     Ages,
+    CursorState,
     DeleteOutcome,
     ResetOutcome,
     StoredStream,
@@ -35,6 +37,9 @@ class WrappingStore:
     @property
     def info(self) -> StoreInfo:
         return self.inner.info
+
+    def watch(self, listener: StoreListener) -> None:
+        self.inner.watch(listener)
 
     async def open(self) -> None:
         await self.inner.open()
@@ -72,6 +77,9 @@ class WrappingStore:
 
     async def get(self, durable_stream: str) -> StoredStream | None:
         return await self.inner.get(durable_stream)
+
+    async def cursors(self, durable_streams: Collection[str]) -> Mapping[str, CursorState]:
+        return await self.inner.cursors(durable_streams)
 
     async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
         return await self.inner.list_from(after, name_prefix, limit)

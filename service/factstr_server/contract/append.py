@@ -22,7 +22,7 @@ from factstr_server.contract.limits import (
     MAX_METADATA_ENTRIES,
 )
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.contract.record import event_type_field, record_body, varint
+from factstr_server.contract.record import event_type_field, parse_record, record_body, varint
 from factstr_server.contract.terms import check_payload, event_type_term, payload_terms
 from factstr_server.contract.validation import (
     Violations,
@@ -119,6 +119,17 @@ def prepare_append(
     if idempotency_key:
         idempotency = IdempotencyKey(idempotency_key, _fingerprint(valid, condition))
     return PreparedAppend(valid, size, condition, idempotency)
+
+
+def committed_event(record: bytes) -> tuple[int, EncodedEvent]:
+    """When a fact was committed, in microseconds since 1970, and the fact as it was prepared (without the text of its
+    metadata, which only stores want).
+    """
+    occurred_at, event_type, body, payload_size = parse_record(record)
+    terms = payload_terms(body[-payload_size:])
+    return occurred_at, EncodedEvent(
+        event_type, body, payload_size, None, " ".join((event_type_term(event_type), *terms))
+    )
 
 
 def _encode(

@@ -7,9 +7,9 @@ per fact. A test holds them equal to what the generated code reads.
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
-from factstr_server.contract.record import text_field, varint
+from factstr_server.contract.record import read_varint, text_field, varint
 
 BATCH: Final = b"\x0a"
 """How a frame begins, and nothing else that stands before a record does."""
@@ -61,6 +61,27 @@ def single_opening(number: int, size: int) -> bytes:
     encoded, record = varint(number), _RECORDS[size]
     length = 2 + 2 * len(encoded) + len(record) + size
     return b"%b\x08%b\x10%b%b" % (_BATCHES[length], encoded, encoded, record)
+
+
+class Frame(NamedTuple):
+    """A frame taken apart."""
+
+    first: int
+    last: int
+    records: list[bytes]
+
+
+def parse_frame(frame: bytes) -> Frame:
+    """The frame of one batch, as `batch_frame` made it."""
+    _, at = read_varint(frame, 1)
+    first, at = read_varint(frame, at + 1)
+    last, at = read_varint(frame, at + 1)
+    records = []
+    while at < len(frame):
+        size, at = read_varint(frame, at + 1)
+        records.append(frame[at : at + size])
+        at += size
+    return Frame(first, last, records)
 
 
 def with_token(frame: bytes, token: str) -> bytes:

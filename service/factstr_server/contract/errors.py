@@ -105,6 +105,19 @@ class ConditionalAppendConflict(Refusal):
         self.actual = actual
 
 
+class StoreDisconnected(Refusal):
+    """STORE_UNAVAILABLE for as long as a connection is being made anew: nothing was committed, and whoever can wait a
+    little need not give up.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            Reason.STORE_UNAVAILABLE,
+            f"the store does not answer ({problem}); nothing was committed, try again",
+            retry_after=timedelta(seconds=1),
+        )
+
+
 QUOTED_CHARACTERS = 64
 """At most this much of a caller's input appears in an error."""
 
@@ -193,6 +206,14 @@ def cursor_ahead_of_log(asked_for: int, head: int) -> Refusal:
         f"the position {asked_for} is beyond the log, whose head is {head}; begin at the head or before it, and make "
         "sure that this is the log that the position came from",
         metadata={"asked_for": str(asked_for), "head_sequence_number": str(head)},
+    )
+
+
+def log_diverged() -> Refusal:
+    return Refusal(
+        Reason.LOG_DIVERGED,
+        "the log is no longer the one that this call began on: a failover or a restore has lost its newest facts; read "
+        "again from a position that you know to be shared, and compare the history_id",
     )
 
 

@@ -7,9 +7,10 @@ fact costs more than everything else that an append does. A test holds them equa
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 _MICROSECONDS: Final = 1_000_000
+_PAYLOAD: Final = b"\x2a"
 
 
 def varint(number: int) -> bytes:
@@ -28,6 +29,16 @@ _SHORT: Final = [bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) fo
 """The one and two bytes of ordinary lengths."""
 
 
+def read_varint(encoded: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at a place, and the place after it."""
+    number = shift = 0
+    while encoded[at] & 0x80:
+        number |= (encoded[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+    return number | encoded[at] << shift, at + 1
+
+
 def text_field(tag: bytes, text: bytes) -> bytes:
     """A length-delimited field."""
     return tag + varint(len(text)) + text
@@ -40,7 +51,7 @@ def record_body(type_field: bytes, metadata: Mapping[str, str], payload: bytes) 
     """
     if metadata:
         type_field += b"".join(_metadata_entry(key, metadata[key]) for key in sorted(metadata))
-    return type_field + b"\x2a" + varint(len(payload)) + payload
+    return type_field + _PAYLOAD + varint(len(payload)) + payload
 
 
 def event_type_field(event_type: str) -> bytes:
@@ -60,6 +71,40 @@ def occurred_at_field(microseconds: int) -> bytes:
     if rest:
         timestamp += b"\x10" + varint(rest * 1000)
     return text_field(b"\x12", timestamp)
+
+
+class RecordParts(NamedTuple):
+    """A record taken apart."""
+
+    occurred_at: int
+    event_type: str
+    body: bytes
+    payload_size: int
+
+
+def parse_record(record: bytes) -> RecordParts:
+    """A record as `record_prefix` and `record_body` made it."""
+    _, at = read_varint(record, 1)
+    size, at = read_varint(record, at + 1)
+    occurred_at = _parse_timestamp(record[at : at + size])
+    body = record[at + size :]
+    size, at = read_varint(body, 1)
+    event_type = body[at : at + size].decode()
+    at += size
+    while body[at] != _PAYLOAD[0]:
+        size, at = read_varint(body, at + 1)
+        at += size
+    payload_size, _ = read_varint(body, at + 1)
+    return RecordParts(occurred_at, event_type, body, payload_size)
+
+
+def _parse_timestamp(encoded: bytes) -> int:
+    seconds = nanoseconds = at = 0
+    if encoded[:1] == b"\x08":
+        seconds, at = read_varint(encoded, 1)
+    if at < len(encoded):
+        nanoseconds, _ = read_varint(encoded, at + 1)
+    return seconds * _MICROSECONDS + nanoseconds // 1000
 
 
 def _metadata_entry(key: str, value: str) -> bytes:

@@ -13,6 +13,7 @@ Invariants:
 - Streams hear of a group's batches in commit order, after they are durable, and in the step in which their appends are
   answered: whoever has the answer finds the log's end moved.
 - What a store may have committed without saying so is looked for until the store answers.
+- While a store is being connected to anew, appends stay queued, in their order, each for a bounded time.
 """
 
 import asyncio
@@ -20,11 +21,12 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Final, NamedTuple
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.errors import Reason, Refusal, server_busy, server_draining
-from factstr_server.log.dispatcher import Dispatcher
+from factstr_server.contract.errors import Reason, Refusal, StoreDisconnected, server_busy, server_draining
+from factstr_server.log.follower import Follower
 from factstr_server.log.tail import TailBatch
 from factstr_server.stores.protocol import (
     Advance,
@@ -55,6 +57,11 @@ _ENOUGH_BYTES: Final = 64 * 1024
 _LOOK_AGAIN_SECONDS: Final = 1.0
 """Between two looks at a store's head after a commit whose outcome it could not tell."""
 
+_TRY_AGAIN_SECONDS: Final = 0.2
+"""Between two tries while the store is being connected to anew."""
+
+DEFAULT_UNAVAILABLE_WAIT: Final = timedelta(seconds=5)
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,14 +69,25 @@ class _Queued(NamedTuple):
     item: PreparedAppend | Advance
     size: int
     answer: asyncio.Future[Outcome]
+    since: float
+    """The loop's time."""
 
 
 class Committer:
     """Runs in one event loop; `submit` may be called by any number of its tasks."""
 
-    def __init__(self, store: LogStore, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        follower: Follower,
+        unavailable_wait: timedelta = DEFAULT_UNAVAILABLE_WAIT,
+    ) -> None:
         self._store = store
-        self._dispatcher = dispatcher
+        self._follower = follower
+        self._wait_seconds = unavailable_wait.total_seconds()
+        self._disconnected: StoreDisconnected | None = None
+        """Why the store did not take the last group, which is queued again."""
+        self._back = asyncio.Event()
         self._queue: deque[_Queued] = deque()
         self._queued_bytes = 0
         self._draining = False
@@ -79,7 +97,15 @@ class Committer:
         self._committing = False
         self.on_advanced: Callable[[Advance, AdvanceOutcome], None] = lambda _advance, _outcome: None
         """Called with each outcome of a moved cursor, whether or not somebody still waits for it."""
-        dispatcher.appends_wait = lambda: self._committing or bool(self._queue)
+
+    @property
+    def appends_wait(self) -> bool:
+        """Whether appends are under way, which share the loop with the streams."""
+        return self._committing or bool(self._queue)
+
+    def store_is_back(self) -> None:
+        """Whoever waits for the store may try again at once."""
+        self._back.set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="committer")
@@ -106,8 +132,9 @@ class Committer:
         return _of_advance(await self._queued(advance, 0))
 
     def _queued(self, item: PreparedAppend | Advance, size: int) -> asyncio.Future[Outcome]:
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(item, size, answer))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        self._queue.append(_Queued(item, size, answer, loop.time()))
         self._queued_bytes += size + _QUEUED_OVERHEAD_BYTES
         self._work.set()
         return answer
@@ -123,6 +150,8 @@ class Committer:
     async def _run(self) -> None:
         while True:
             await self._next_work()
+            if self._disconnected:
+                await self._outlast(self._disconnected)
             await self._let_others_queue()
             group = self._take_group()
             if group:
@@ -138,7 +167,7 @@ class Committer:
         """Waits until something is queued. In doubt it asks the store again and again where its log ends."""
         while self._in_doubt and not self._draining:
             try:
-                self._dispatcher.move_to(await self._store.head())
+                self._follower.head_seen(await self._store.head())
                 self._in_doubt = False
                 break
             except Refusal:
@@ -150,6 +179,19 @@ class Committer:
                     await self._work.wait()
                     return
         await self._work.wait()
+
+    async def _outlast(self, why: StoreDisconnected) -> None:
+        """Waits a moment for the store, and tells those who have waited long enough."""
+        self._disconnected = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TRY_AGAIN_SECONDS):
+                await self._back.wait()
+        self._back.clear()
+        too_old = asyncio.get_running_loop().time() - self._wait_seconds
+        expired = []
+        while self._queue and self._queue[0].since <= too_old:
+            expired.append(self._take())
+        _fail(expired, why)
 
     async def _let_others_queue(self) -> None:
         """Lets the event loop hand in what has already arrived. No timer: it ends once the loop brings nothing more.
@@ -170,22 +212,33 @@ class Committer:
         while self._queue and len(group) < MAX_GROUP_APPENDS:
             if group and size + self._queue[0].size > MAX_GROUP_BYTES:
                 break
-            queued = self._queue.popleft()
-            self._queued_bytes -= queued.size + _QUEUED_OVERHEAD_BYTES
+            queued = self._take()
             if not queued.answer.cancelled():
                 group.append(queued)
                 size += queued.size
         return group
 
+    def _take(self) -> _Queued:
+        queued = self._queue.popleft()
+        self._queued_bytes -= queued.size + _QUEUED_OVERHEAD_BYTES
+        return queued
+
+    def _put_back(self, group: list[_Queued]) -> None:
+        self._queue.extendleft(reversed(group))
+        self._queued_bytes += sum(queued.size + _QUEUED_OVERHEAD_BYTES for queued in group)
+        self._work.set()
+
     async def _commit(self, group: list[_Queued]) -> None:
         try:
             outcomes = await self._store.commit([queued.item for queued in group])
             decided = list(zip(group, outcomes, strict=True))
+        except StoreDisconnected as disconnected:
+            self._disconnected = disconnected
+            self._put_back(group)
         except Refusal as refusal:
             self._in_doubt |= refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN
             if refusal.reason is Reason.STORE_FULL and len(group) > 1:
-                for queued in group:
-                    await self._commit([queued])
+                await self._commit_one_by_one(group)
                 return
             _fail(group, refusal)
         except Exception as error:  # noqa: BLE001  (a defect must not end the committer)
@@ -204,14 +257,21 @@ class Committer:
                 self._in_doubt = True
                 _log.exception("what came of a group of %d could not be told", len(group))
 
+    async def _commit_one_by_one(self, group: list[_Queued]) -> None:
+        for place, queued in enumerate(group, 1):
+            await self._commit([queued])
+            if self._disconnected:
+                self._put_back([self._take(), *group[place:]])
+                return
+
     def _dispatch(self, decided: list[tuple[_Queued, Outcome]]) -> None:
         batches = []
-        for (item, _, _), outcome in decided:
-            if isinstance(item, Advance):
-                self.on_advanced(item, _of_advance(outcome))
+        for queued, outcome in decided:
+            if isinstance(queued.item, Advance):
+                self.on_advanced(queued.item, _of_advance(outcome))
             elif isinstance(outcome, Committed):
-                batches.append(TailBatch(outcome, item))
-        self._dispatcher.committed(batches)
+                batches.append(TailBatch(outcome, queued.item))
+        self._follower.committed(batches)
 
 
 def _of_advance(outcome: Outcome) -> AdvanceOutcome:

@@ -4,7 +4,8 @@ A stream at the head is parked: it costs nothing until a batch may match it. Its
 its position is the dispatcher's, so that one number moves all parked streams.
 
 Invariants (everything here happens in one event loop, without a pause inside a method):
-- `position` is the end of a batch that is durable, and never goes back. The tail holds the batches up to it.
+- `position` is the end of a batch that is durable, and never goes back but when the log does (`restart_at`). The tail
+  holds the batches up to it.
 - A parked stream has nothing to deliver at or before `position`. Before a batch that may match it counts as passed, the
   stream is woken and stands before that batch.
 - A term under which streams stand knows which facts of the tail hold it, from when its first stream came: a stream that
@@ -102,6 +103,20 @@ class Dispatcher:
         """Before the first stream."""
         self.position = position
         self.tail.begin_after(position)
+
+    @property
+    def streams(self) -> bool:
+        """Whether there are any."""
+        return bool(self._everything or self._by_term)
+
+    def restart_at(self, head: int) -> None:
+        """The log has lost its end, and what was read of it is void: every stream has ended."""
+        self.position = head
+        self.tail.begin_after(head)
+        for term in self._by_term.values():
+            term.holders.clear()
+            term.since = head
+        self.on_moved()
 
     def take_seat(self, query: CompiledQuery) -> Seat:
         """Indexes a query, for as long as its stream runs."""

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 from factstr_server.contract.acknowledgement import TokenMint
 from factstr_server.contract.errors import (
@@ -104,9 +105,12 @@ class DurableStreams:
         self._giving_back: dict[str, asyncio.Task[None]] = {}
         self._hopeful: dict[str, dict[asyncio.Event, None]] = {}
         """Those who want to hear when a lease may be free, first come first."""
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Who asks the store for the lease of a name, first come first."""
         self._waiting: Counter[str] = Counter()
         self._closed: Callable[[], Refusal] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._comparing: asyncio.Task[None] | None = None
         self.on_cursor_moved: Callable[[str], None] = lambda _: None
         """Called with the name of a stream whose cursor has moved, or that was reset or deleted."""
         committer.on_advanced = self._advanced
@@ -210,6 +214,29 @@ class DurableStreams:
         changing.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(changing)
 
+    def streams_changed(self) -> None:
+        """Leases or cursors may have changed through another server."""
+        if self._hopeful:
+            for name in list(self._hopeful):
+                self._lease_may_be_free(name)
+        if self._consumers and (self._comparing is None or self._comparing.done()):
+            self._comparing = self._spawn(self._compare_with_store())
+
+    async def _compare_with_store(self) -> None:
+        """What another server did to streams that are consumed here: acknowledged, reset, deleted, or taken over."""
+        consumers = dict(self._consumers)
+        try:
+            stored = await self._store.cursors(consumers.keys())
+        except Refusal:
+            return  # It is asked again soon.
+        for name, consumer in consumers.items():
+            state = stored.get(name)
+            if state is None or state.lease_epoch > consumer.lease_epoch:
+                consumer.end(durable_stream_lease_lost(name, consumer.lease_epoch))
+            elif state.lease_epoch == consumer.lease_epoch and state.cursor > consumer.stored_cursor:
+                consumer.acknowledged(state.cursor)
+                self.on_cursor_moved(name)
+
     def lease_ended(self, durable_stream: str) -> None:
         """A reset or a deletion ended the lease: its consumer hears of it, and those who wait for it."""
         consumer = self._consumers.get(durable_stream)
@@ -254,7 +281,7 @@ class DurableStreams:
             # A consumer that comes back at once does not meet its own lease.
             await asyncio.wait((giving_back,), timeout=_RELEASE_AGAIN_SECONDS)
         acquiring = self._spawn(
-            self._store.acquire(
+            self._acquire_in_turn(
                 Acquisition(
                     name, wanted.query_text, wanted.query.canonical, wanted.holder, wanted.start_after
                 )
@@ -273,6 +300,12 @@ class DurableStreams:
             case LeaseHeld() if not wanted.wait_for_lease:
                 raise durable_stream_active(name, *outcome)
         return outcome
+
+    async def _acquire_in_turn(self, acquisition: Acquisition) -> AcquireOutcome:
+        """A store may answer several who ask at once in any order: those of this server ask one after the other."""
+        turns = self._turns.setdefault(acquisition.durable_stream, asyncio.Lock())
+        async with turns:
+            return await self._store.acquire(acquisition)
 
     def _register(self, name: str, consumer: DurableConsumer) -> None:
         """The newest lease counts, in whatever order their consumers come here. Raises Refusal."""

@@ -1,6 +1,6 @@
 """The log as the edge uses it: append, append_if, query, positions, and its streams."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -8,13 +8,15 @@ from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import (
     ConditionalAppendConflict,
     idempotency_key_reused,
+    log_diverged,
     stream_draining,
 )
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.log.committer import Committer
+from factstr_server.log.committer import DEFAULT_UNAVAILABLE_WAIT, Committer
 from factstr_server.log.dispatcher import Dispatcher
 from factstr_server.log.durable_streams import DurableStreams
+from factstr_server.log.follower import Follower
 from factstr_server.log.live_streams import LiveStreams
 from factstr_server.log.stream_positions import StreamPositions
 from factstr_server.stores.protocol import (
@@ -54,20 +56,48 @@ class QueryPart(NamedTuple):
 class EventLog:
     """One store, its committer and its streams. Every method may be called by any number of tasks of one event loop."""
 
-    def __init__(self, store: Store, heartbeat_interval: timedelta = DEFAULT_HEARTBEAT_INTERVAL) -> None:
+    def __init__(
+        self,
+        store: Store,
+        heartbeat_interval: timedelta = DEFAULT_HEARTBEAT_INTERVAL,
+        unavailable_wait: timedelta = DEFAULT_UNAVAILABLE_WAIT,
+    ) -> None:
         self._store = store
         self._dispatcher = Dispatcher()
-        self._committer = Committer(store, self._dispatcher)
+        self._follower = Follower(store, self._dispatcher)
+        self._committer = Committer(store, self._follower, unavailable_wait)
+        self._dispatcher.appends_wait = lambda: self._committer.appends_wait
         self.live = LiveStreams(store, self._dispatcher, heartbeat_interval.total_seconds())
         self.durable = DurableStreams(store, self._committer, self.live)
         self.positions = StreamPositions(store, self.durable, self._dispatcher)
+        self.on_available: Callable[[bool], None] = lambda _: None
+        """Called when the store answers again, and when it does not any more."""
+        store.watch(self)
 
     async def open(self) -> None:
         """Opens the store and starts committing. Raises StoreError."""
         await self._store.open()
         self._dispatcher.begin_at(await self._store.head())
+        self._follower.start()
         self._committer.start()
         self.durable.start()
+
+    # What the store says of its own accord (`stores.protocol.StoreListener`).
+
+    def available(self, available: bool, /) -> None:  # noqa: FBT001
+        if available:
+            self._committer.store_is_back()
+        self.on_available(available)
+
+    def head_seen(self, head: int, /) -> None:
+        self._follower.head_seen(head)
+
+    def streams_changed(self) -> None:
+        self.durable.streams_changed()
+
+    def diverged(self, head: int, /) -> None:
+        self.live.end_current(log_diverged)
+        self._follower.restart_at(head)
 
     def end_streams(self) -> None:
         """Ends every stream, and everybody who waits, because the server stops."""
@@ -84,6 +114,7 @@ class EventLog:
             await self.durable.close()
             await self.drain()
         finally:
+            await self._follower.close()
             await self._store.close()
 
     @property
@@ -131,6 +162,7 @@ class EventLog:
             max_facts=limit,
         )
         version, page = await self._store.read_context(query, window)
+        history_id = self.info.history_id
         last_returned = None
         while True:
             if page.records:
@@ -146,5 +178,7 @@ class EventLog:
                     after=page.looked_up_to, before=min(window.before, version + 1), max_facts=remaining
                 )
             page = await self._store.read_facts(query, window)
+            if self.info.history_id != history_id:
+                raise log_diverged()
         if last_returned is None:
             yield QueryPart([], None, version)

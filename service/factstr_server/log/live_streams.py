@@ -34,7 +34,8 @@ class LiveStreams:
 
     async def stream(self, query: CompiledQuery, after: int | None) -> AsyncGenerator[StreamItem, None]:
         """Batches after a position (None = the head), without an end. Raises Refusal."""
-        subscription = await self.subscribe(query, self._dispatcher.position if after is None else after)
+        # Not where this server's streams are: another server may have committed since.
+        subscription = await self.subscribe(query, await self._store.head() if after is None else after)
         try:
             yield Started(subscription.position)
             while True:
@@ -53,7 +54,6 @@ class LiveStreams:
             head = await self._store.head()
             if after > head:
                 raise cursor_ahead_of_log(after, head)
-            self._dispatcher.move_to(head)
         subscription = Subscription(self._store, self._dispatcher, self._read_ahead, query, after)
         self._subscriptions.add(subscription)
         if self._closed:
@@ -64,10 +64,14 @@ class LiveStreams:
         self._subscriptions.discard(subscription)
         subscription.close()
 
+    def end_current(self, why: Callable[[], Refusal]) -> None:
+        """Ends every stream that there is for a reason."""
+        for subscription in self._subscriptions:
+            subscription.end(why())
+
     def end_all(self, why: Callable[[], Refusal]) -> None:
         """Ends every stream for a reason, and every one that begins from now on. A refusal is raised once, so each
         stream gets its own.
         """
         self._closed = why
-        for subscription in self._subscriptions:
-            subscription.end(why())
+        self.end_current(why)

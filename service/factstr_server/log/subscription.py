@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from factstr_server.contract.errors import Refusal
+from factstr_server.contract.errors import Refusal, StoreDisconnected
 from factstr_server.contract.limits import MAX_RESPONSE_BYTES
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.log.dispatcher import Dispatcher
@@ -29,6 +29,10 @@ _PAGES_AHEAD: Final = 3
 
 _LARGEST_PAGE_BYTES: Final = MAX_RESPONSE_BYTES - 8
 """The rest is what a message holds beside its frames."""
+
+
+_TRY_AGAIN_SECONDS: Final = 0.2
+"""Between two tries to read from a store that is being connected to anew."""
 
 
 class Batches(NamedTuple):
@@ -173,7 +177,13 @@ class Subscription:
         if not reading.done():
             return None
         self._reading = None
-        page = await reading
+        try:
+            page = await reading
+        except StoreDisconnected:
+            # The stream goes on when the store is there again; until then it says how far it is.
+            pause = min(timeout, _TRY_AGAIN_SECONDS)
+            await asyncio.wait((self._ended,), timeout=pause)
+            return None
         self._ahead.add(page.following)
         self._read_ahead(window, page)
         return page

@@ -22,14 +22,7 @@ from factstr_server.stores.protocol import (
     Outcome,
     Repeated,
 )
-from factstr_server.stores.stream_protocol import PositionAhead, StreamNotFound
-
-
-class CursorState(NamedTuple):
-    """What decides whether a cursor may move."""
-
-    lease_epoch: int
-    cursor: int
+from factstr_server.stores.stream_protocol import CursorState, PositionAhead, StreamNotFound
 
 
 class MovedCursor(NamedTuple):

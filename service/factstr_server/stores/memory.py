@@ -28,6 +28,7 @@ from factstr_server.stores.protocol import (
     Outcome,
     Page,
     StoreInfo,
+    StoreListener,
     StoreOptions,
     Window,
 )
@@ -46,6 +47,9 @@ class MemoryStore(MemoryStreams):
         self._batches: list[tuple[int, int]] = []
         """First and last of every batch of more than one fact."""
         self._keys: dict[str, tuple[bytes, Committed]] = {}
+
+    def watch(self, listener: StoreListener) -> None:
+        """Nobody shares it."""
 
     async def open(self) -> None:
         """Nothing to do."""

@@ -3,15 +3,16 @@
 import secrets
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from factstr_server.contract.acknowledgement import KEY_BYTES
-from factstr_server.stores.deciding import CursorState, MovedCursor
+from factstr_server.stores.deciding import MovedCursor
 from factstr_server.stores.stream_protocol import (
     Acquired,
     AcquireOutcome,
     Acquisition,
     Ages,
+    CursorState,
     Deleted,
     DeleteOutcome,
     LeaseHeld,
@@ -66,6 +67,9 @@ class MemoryStreams(ABC):
 
     async def get(self, durable_stream: str) -> StoredStream | None:
         return self._streams.get(durable_stream)
+
+    async def cursors(self, durable_streams: Collection[str]) -> dict[str, CursorState]:
+        return self.cursor_states(durable_streams)
 
     async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
         names = sorted(name for name in self._streams if name.startswith(name_prefix))

@@ -1,4 +1,5 @@
-"""Stores by URL: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, and whatever is installed.
+"""Stores by URL: `memory:`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://…`, and whatever is
+installed.
 
 Others come from the entry point group `factstr.stores`: name = scheme, value = a callable of URL and StoreOptions.
 """
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from factstr_server.stores.memory import MemoryStore
+from factstr_server.stores.postgres.location import shown_url
+from factstr_server.stores.postgres.store import PostgresStore
 from factstr_server.stores.protocol import Store, StoreError, StoreOptions
 from factstr_server.stores.sqlite.store import SqliteStore
 
@@ -28,7 +31,8 @@ def store_by_url(url: str, options: StoreOptions) -> Store:
         return opener(url, options)
     known = ", ".join(sorted({*_BUILT_IN, *installed}))
     raise StoreError(
-        f"store {url!r} has no known scheme ({known}); write memory:, sqlite:///relative.db or sqlite:////absolute.db"
+        f"store {shown_url(url)!r} has no known scheme ({known}); write memory:, sqlite:///relative.db, "
+        "sqlite:////absolute.db or postgresql://user@host/database"
     )
 
 
@@ -45,4 +49,8 @@ def _sqlite(url: str, options: StoreOptions) -> Store:
     return SqliteStore(Path(path), options)
 
 
-_BUILT_IN: Final[dict[str, Opener]] = {"memory": _memory, "sqlite": _sqlite}
+_BUILT_IN: Final[dict[str, Opener]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+    "postgresql": PostgresStore,
+}

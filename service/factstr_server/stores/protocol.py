@@ -149,6 +149,30 @@ class StoreOptions:
 
     idempotency_retention: timedelta | None = None
     """How long idempotency keys are kept; None = for ever."""
+    unavailable_wait: timedelta = timedelta(seconds=5)
+    """How long a call waits for a store that is connected to anew."""
+    read_store: str | None = None
+    """The URL of a read replica."""
+
+
+class StoreListener(Protocol):
+    """What a store that is shared with other servers says of its own accord, in the event loop. All are hints to look,
+    except for `diverged`.
+    """
+
+    def available(self, available: bool, /) -> None:  # noqa: FBT001
+        """Whether the store answers."""
+
+    def head_seen(self, head: int, /) -> None:
+        """The log reaches as far as this: perhaps another server has committed."""
+
+    def streams_changed(self) -> None:
+        """Leases or cursors may have changed through another server."""
+
+    def diverged(self, head: int, /) -> None:
+        """The log has lost its end, in a failover or a restore, and now ends here. What was read is void from now on;
+        no read under way on the lost log will return anything.
+        """
 
 
 class LogStore(Protocol):
@@ -161,6 +185,9 @@ class LogStore(Protocol):
     @property
     def info(self) -> StoreInfo:
         """Known once the store is open."""
+
+    def watch(self, listener: StoreListener) -> None:
+        """Before `open`: who hears of what happens elsewhere. A store that nobody shares has nothing to say."""
 
     async def open(self) -> None:
         """Makes the store ready, creating it where there is none. Raises StoreError with one clear line."""

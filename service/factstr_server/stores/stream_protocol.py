@@ -11,6 +11,7 @@ Laws for every store:
 - A cursor moves by `Advance` under the current epoch, forwards only, and by `reset`. Nothing else moves it.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -83,6 +84,13 @@ ResetOutcome: TypeAlias = StoredStream | StreamNotFound | LeaseHeld | PositionAh
 DeleteOutcome: TypeAlias = Deleted | StreamNotFound | LeaseHeld
 
 
+class CursorState(NamedTuple):
+    """What decides whether a cursor may move."""
+
+    lease_epoch: int
+    cursor: int
+
+
 class Ages(NamedTuple):
     """The store's clock, its head, and when the facts that were asked for were committed."""
 
@@ -111,6 +119,9 @@ class DurableStreamStore(Protocol):
 
     async def get(self, durable_stream: str) -> StoredStream | None:
         """The stream of a name."""
+
+    async def cursors(self, durable_streams: Collection[str]) -> Mapping[str, CursorState]:
+        """Epochs and cursors of those of the names that exist."""
 
     async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
         """Streams whose names begin with the prefix and come strictly after `after`, in code-point order."""

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -16,8 +16,8 @@ from factstr_server.stores.paging import Candidate, fill_page
 from factstr_server.stores.protocol import BatchPage, BatchWindow, Page, Window
 from factstr_server.stores.sqlite.batches import BatchReader
 from factstr_server.stores.sqlite.lookup import lookup_expression
-from factstr_server.stores.sqlite.streams import Holders, list_streams, read_stream
-from factstr_server.stores.stream_protocol import Ages, StoredStream
+from factstr_server.stores.sqlite.streams import Holders, cursor_states, list_streams, read_stream
+from factstr_server.stores.stream_protocol import Ages, CursorState, StoredStream
 
 # The index leads and records follow by primary key; CROSS JOIN keeps the planner from turning that around.
 _PROPOSED: Final = """
@@ -110,6 +110,9 @@ class Reader:
         self, holders: Holders, after: str, name_prefix: str, limit: int
     ) -> list[StoredStream]:
         return list_streams(self._connection, holders, after, name_prefix, limit)
+
+    def cursors(self, durable_streams: Collection[str]) -> dict[str, CursorState]:
+        return cursor_states(self._connection, durable_streams)
 
     def ages(self, sequence_numbers: list[int]) -> Ages:
         rows = self._connection.execute(

@@ -6,7 +6,7 @@ snapshot, so that readers and the writer never wait for each other. The event lo
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +32,7 @@ from factstr_server.stores.protocol import (
     Page,
     StoreError,
     StoreInfo,
+    StoreListener,
     StoreOptions,
     Window,
 )
@@ -49,6 +50,7 @@ from factstr_server.stores.stream_protocol import (
     AcquireOutcome,
     Acquisition,
     Ages,
+    CursorState,
     DeleteOutcome,
     ResetOutcome,
     StoredStream,
@@ -76,6 +78,9 @@ class SqliteStore:
         self._own = threading.local()
         self._readers: list[apsw.Connection] = []
         self._closed = False
+
+    def watch(self, listener: StoreListener) -> None:
+        """Nobody shares it."""
 
     async def open(self) -> None:
         await self._run(self._writing, self._open)
@@ -113,6 +118,9 @@ class SqliteStore:
 
     async def get(self, durable_stream: str) -> StoredStream | None:
         return await self._read(Reader.durable_stream, self._holders, durable_stream)
+
+    async def cursors(self, durable_streams: Collection[str]) -> dict[str, CursorState]:
+        return await self._read(Reader.cursors, durable_streams)
 
     async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
         return await self._read(Reader.durable_streams, self._holders, after, name_prefix, limit)

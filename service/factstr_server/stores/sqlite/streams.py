@@ -11,11 +11,11 @@ from typing import Any, Final
 import apsw
 import orjson
 
-from factstr_server.stores.deciding import CursorState
 from factstr_server.stores.stream_protocol import (
     Acquired,
     AcquireOutcome,
     Acquisition,
+    CursorState,
     Deleted,
     DeleteOutcome,
     LeaseHeld,

@@ -8,10 +8,9 @@ import apsw
 import orjson
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.batch_frame import openings, single_opening
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.contract.record import occurred_at_field, record_prefix
 from factstr_server.stores.deciding import GroupDecision, moved_streams
+from factstr_server.stores.framing import framed_facts
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.streams import cursor_states
@@ -80,29 +79,17 @@ class Writer:
         return now - self._retention // timedelta(microseconds=1) if self._retention is not None else 0
 
     def _write(self, decision: GroupDecision) -> None:
-        time_field = occurred_at_field(decision.occurred_at)
         events: list[tuple[str, str | None, int, int, int, int]] = []
         records: list[bytes] = []
         tokens: list[str] = []
         offset = 1
-        for first, last, _ in decision.batches:
-            if first == last:
-                # Apart, because most appends under load are of one fact, and this is their hot path.
-                fact, prefix = decision.accepted.event(first), record_prefix(first, time_field)
-                size = len(prefix) + len(fact.body)
-                framed = [(fact, prefix, single_opening(first, size), size)]
-            else:
-                numbers = range(first, last + 1)
-                facts = list(map(decision.accepted.event, numbers))
-                prefixes = [record_prefix(number, time_field) for number in numbers]
-                sizes = [len(prefix) + len(fact.body) for prefix, fact in zip(prefixes, facts, strict=True)]
-                framed = list(zip(facts, prefixes, openings(first, last, sizes), sizes, strict=True))
-            for (event_type, body, payload_size, metadata_text, terms), prefix, opening, size in framed:
-                framed_size = len(opening) + size
-                events.append((event_type, metadata_text, payload_size, len(opening), offset, framed_size))
-                records += (opening, prefix, body)
-                tokens.append(terms)
-                offset += framed_size
+        for event, prefix, opening, size in framed_facts(decision):
+            event_type, body, payload_size, metadata_text, terms = event
+            framed_size = len(opening) + size
+            events.append((event_type, metadata_text, payload_size, len(opening), offset, framed_size))
+            records += (opening, prefix, body)
+            tokens.append(terms)
+            offset += framed_size
         self.connection.execute(
             "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (

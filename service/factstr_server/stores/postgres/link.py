@@ -1,0 +1,82 @@
+"""Connections to one database server, opened and given up together."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from factstr_server.stores.postgres.binary import register_arrays
+from factstr_server.stores.postgres.location import Location
+
+READING_CONNECTIONS: Final = 6
+"""At most, beside the one that commits and the one that watches."""
+
+Check: TypeAlias = Callable[[AsyncConnection], Awaitable[object]]
+"""What a connection passes before it is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One connection that commits, one that watches, and a few for everything else."""
+
+    writing: AsyncConnection
+    watching: AsyncConnection
+    pool: AsyncConnectionPool
+
+    async def close(self) -> None:
+        await self.pool.close(timeout=1)
+        for connection in (self.writing, self.watching):
+            await connection.close()
+
+
+async def connect(location: Location) -> AsyncConnection:
+    connection = await AsyncConnection.connect(
+        location.conninfo, autocommit=True, prepare_threshold=_prepare_threshold(location)
+    )
+    register_arrays(connection)
+    return connection
+
+
+async def open_link(location: Location, check: Check) -> Link:
+    """Raises psycopg.Error."""
+    watching = await connect(location)
+    try:
+        await check(watching)
+        writing = await connect(location)
+    except BaseException:
+        await watching.close()
+        raise
+    try:
+        await check(writing)
+        pool = await open_pool(location, check)
+    except BaseException:
+        await writing.close()
+        await watching.close()
+        raise
+    return Link(writing, watching, pool)
+
+
+async def open_pool(location: Location, check: Check) -> AsyncConnectionPool:
+    """Connections for reads and for changes of durable streams."""
+
+    async def configure(connection: AsyncConnection) -> None:
+        register_arrays(connection)
+        await check(connection)
+
+    pool = AsyncConnectionPool(
+        location.conninfo,
+        kwargs={"autocommit": True, "prepare_threshold": _prepare_threshold(location)},
+        min_size=1,
+        max_size=READING_CONNECTIONS,
+        configure=configure,
+        open=False,
+        name="factstr",
+    )
+    await pool.open()
+    return pool
+
+
+def _prepare_threshold(location: Location) -> int | None:
+    return 2 if location.listen else None

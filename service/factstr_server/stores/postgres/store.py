@@ -1,0 +1,274 @@
+"""The PostgreSQL store as a `Store`: which connection does what.
+
+The committer has a connection of its own; reads and changes of durable streams share a few. Those run to their end in
+tasks of their own: a call that is cancelled leaves them, so that no connection is taken from the pool in vain.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import psycopg
+from psycopg import AsyncConnection
+
+from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.errors import Refusal, StoreDisconnected, change_outcome_unknown
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.postgres.continuity import Continuity
+from factstr_server.stores.postgres.link import Link, connect, open_link
+from factstr_server.stores.postgres.location import location_of
+from factstr_server.stores.postgres.migrations import migrate
+from factstr_server.stores.postgres.reading import Reader
+from factstr_server.stores.postgres.statements import Statements
+from factstr_server.stores.postgres.streams import StreamTable
+from factstr_server.stores.postgres.transactions import begin
+from factstr_server.stores.postgres.translation import connection_lost, translated_errors
+from factstr_server.stores.postgres.watching import Watch
+from factstr_server.stores.postgres.writing import Writer
+from factstr_server.stores.protocol import (
+    Advance,
+    BatchPage,
+    BatchWindow,
+    ContextRead,
+    Outcome,
+    Page,
+    StoreError,
+    StoreInfo,
+    StoreListener,
+    StoreOptions,
+    Window,
+)
+from factstr_server.stores.stream_protocol import (
+    Acquired,
+    AcquireOutcome,
+    Acquisition,
+    Ages,
+    CursorState,
+    DeleteOutcome,
+    ResetOutcome,
+    StoredStream,
+)
+
+_TRY_AGAIN_SECONDS: Final = 0.1
+
+T = TypeVar("T")
+
+
+class PostgresStore:
+    """A `Store` in one schema of a database, which other servers may share."""
+
+    def __init__(self, url: str, options: StoreOptions) -> None:
+        """Raises StoreError."""
+        self._location = location_of(url)
+        self._wait_seconds = options.unavailable_wait.total_seconds()
+        server_id = uuid4()
+        statements = Statements(self._location.schema)
+        self._continuity = Continuity(statements, server_id)
+        self._watch = Watch(self._location, statements, self._continuity, server_id)
+        self._reader = Reader(statements)
+        self._streams = StreamTable(statements, server_id)
+        self._writer = Writer(statements, self._continuity, self._watch, options)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    @property
+    def info(self) -> StoreInfo:
+        return self._continuity.info
+
+    @property
+    def acknowledgement_key(self) -> bytes:
+        return self._continuity.acknowledgement_key
+
+    def watch(self, listener: StoreListener) -> None:
+        self._watch.listener = self._continuity.listener = listener
+
+    async def open(self) -> None:
+        try:
+            connection = await connect(self._location)
+            try:
+                await migrate(connection, self._location)
+                await self._continuity.begin(connection)
+            finally:
+                await connection.close()
+            link = await open_link(self._location, self._continuity.look)
+            await self._watch.beat(link)
+        except (psycopg.Error, OSError) as error:
+            raise StoreError(f"cannot use the PostgreSQL store: {_on_one_line(error)}") from None
+        self._watch.start(link)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._wait_seconds)
+        try:
+            link = self._watch.link()
+            async with asyncio.timeout(self._wait_seconds), link.pool.connection() as connection:
+                await self._streams.release_all(connection)
+            self._watch.announce()
+        except (Refusal, psycopg.Error, OSError, TimeoutError):
+            pass  # Its leases end by themselves.
+        await self._watch.close()
+
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
+        return await self._writer.commit(group)
+
+    async def head(self) -> int:
+        return await self._read(self._reader.head)
+
+    async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
+        async def read(connection: AsyncConnection) -> ContextRead:
+            version = await self._reader.version(connection, query, 0)
+            if version is None:
+                return ContextRead(None, Page([], None, window.after, finished=True))
+            bounded = window._replace(before=min(window.before, version + 1))
+            return ContextRead(version, await self._reader.read_facts(connection, query, bounded))
+
+        return await self._read(read)
+
+    async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+        return await self._read(lambda connection: self._reader.read_facts(connection, query, window))
+
+    async def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
+        return await self._read(lambda connection: self._reader.read_batches(connection, query, window))
+
+    async def sequence_number_at(self, microseconds: int) -> int:
+        return await self._read(lambda connection: self._reader.sequence_number_at(connection, microseconds))
+
+    async def ages(self, sequence_numbers: list[int]) -> Ages:
+        return await self._read(lambda connection: self._reader.ages(connection, sequence_numbers))
+
+    async def get(self, durable_stream: str) -> StoredStream | None:
+        return await self._read(lambda connection: self._streams.get(connection, durable_stream))
+
+    async def list_from(self, after: str, name_prefix: str, limit: int) -> list[StoredStream]:
+        return await self._read(
+            lambda connection: self._streams.list_from(connection, after, name_prefix, limit)
+        )
+
+    async def cursors(self, durable_streams: Collection[str]) -> Mapping[str, CursorState]:
+        return await self._read(lambda connection: self._streams.cursors(connection, durable_streams))
+
+    async def acquire(self, acquisition: Acquisition) -> AcquireOutcome:
+        outcome: AcquireOutcome | None = None
+
+        async def change(connection: AsyncConnection) -> AcquireOutcome:
+            nonlocal outcome
+            outcome = await self._streams.acquire(connection, acquisition)
+            return outcome
+
+        try:
+            return await self._change(
+                change, lambda: StoreDisconnected("the connection to PostgreSQL is lost")
+            )
+        except Refusal:
+            if isinstance(outcome, Acquired):
+                # The lease may be in the store, and nobody has it.
+                self._spawn(self._release_when_possible(acquisition.durable_stream, outcome.lease_epoch))
+            raise
+
+    async def release(self, durable_stream: str, lease_epoch: int) -> None:
+        async def change(connection: AsyncConnection) -> None:
+            await self._streams.release(connection, durable_stream, lease_epoch)
+
+        await self._change(change, change_outcome_unknown)
+
+    async def reset(self, durable_stream: str, cursor: int, *, force: bool) -> ResetOutcome:
+        return await self._change(
+            lambda connection: self._streams.reset(connection, durable_stream, cursor, force),
+            change_outcome_unknown,
+        )
+
+    async def delete(self, durable_stream: str, *, force: bool) -> DeleteOutcome:
+        return await self._change(
+            lambda connection: self._streams.delete(connection, durable_stream, force), change_outcome_unknown
+        )
+
+    async def _read(self, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Outlasts a connection that is lost, for as long as the setting says."""
+
+        async def reading(until: float) -> T:
+            loop = asyncio.get_running_loop()
+            while True:
+                link = await self._watch.link_within(until - loop.time())
+                try:
+                    with translated_errors():
+                        return await self._on(link, read)
+                except StoreDisconnected:
+                    self._watch.doubt()
+                    if loop.time() + _TRY_AGAIN_SECONDS >= until:
+                        raise
+                    await asyncio.sleep(_TRY_AGAIN_SECONDS)
+
+        return await self._to_the_end(reading(asyncio.get_running_loop().time() + self._wait_seconds))
+
+    async def _change(
+        self, change: Callable[[AsyncConnection], Awaitable[T]], in_doubt: Callable[[], Refusal]
+    ) -> T:
+        """One durable transaction. Where its COMMIT may be lost, `in_doubt` says what that means."""
+
+        async def changing() -> T:
+            committing = False
+
+            async def transaction(connection: AsyncConnection) -> T:
+                nonlocal committing
+                await begin(connection, self._wait_seconds)
+                result = await change(connection)
+                committing = True
+                await connection.execute("COMMIT")
+                return result
+
+            link = await self._watch.link_within(self._wait_seconds)
+            try:
+                with translated_errors(lambda: in_doubt() if committing else StoreDisconnected(_LOST)):
+                    result = await self._on(link, transaction)
+            except StoreDisconnected:
+                self._watch.doubt()
+                raise
+            self._watch.announce()
+            return result
+
+        return await self._to_the_end(changing())
+
+    async def _on(self, link: Link, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        async with link.pool.connection(timeout=self._wait_seconds) as connection:
+            try:
+                return await work(connection)
+            except BaseException as error:
+                if connection_lost(connection, error):
+                    await connection.close()
+                elif connection.info.transaction_status:
+                    await connection.execute("ROLLBACK")
+                raise
+
+    async def _release_when_possible(self, durable_stream: str, lease_epoch: int) -> None:
+        while not self._closed:
+            try:
+                await self.release(durable_stream, lease_epoch)
+                return
+            except Refusal:
+                await asyncio.sleep(1)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """A call that is cancelled leaves the work alone."""
+        return await asyncio.shield(self._spawn(work))
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # Perhaps nobody asks any more.
+
+
+_LOST: Final = "the connection to PostgreSQL is lost"
+
+
+def _on_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

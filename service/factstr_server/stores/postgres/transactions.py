@@ -1,0 +1,32 @@
+"""Transactions that write: what every one of them begins with."""
+
+from typing import Final
+
+from psycopg import AsyncConnection, sql
+
+_STUCK: Final = "10s"
+"""A server that hangs in a transaction is ended by the database, so that it does not keep its locks."""
+
+_BEGIN: Final = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+_SETTINGS: Final = sql.SQL(
+    """
+    SELECT
+        set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+            WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on'
+        END, true),
+        set_config('lock_timeout', %s, true),
+        set_config('statement_timeout', '0', true),
+        set_config('idle_in_transaction_session_timeout', {}, true)
+    """
+).format(_STUCK)
+_NO_TIME_LIMIT: Final = sql.SQL("SELECT set_config('transaction_timeout', '0', true)")
+
+
+async def begin(connection: AsyncConnection, wait_seconds: float) -> None:
+    """Begins a transaction whose commit is durable and has no time limit, and which waits for locks so long at most.
+    Settings end with it, so that they hold behind a transaction pooler too. In a pipeline it costs no round trip.
+    """
+    await connection.execute(_BEGIN)
+    await connection.execute(_SETTINGS, (f"{int(wait_seconds * 1000)}ms",))
+    if connection.info.server_version >= 170_000:
+        await connection.execute(_NO_TIME_LIMIT)

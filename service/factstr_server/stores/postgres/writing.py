@@ -1,0 +1,365 @@
+"""A group's transaction: lock the head row, decide, write, commit.
+
+    look up the conditions' contexts                                   before the lock
+    BEGIN; lock the head row; read keys, cursors, newer facts          one round trip
+    decide and encode                                                  in Python
+    INSERT ...; UPDATE head; COMMIT                                    one round trip
+
+Invariants:
+- READ COMMITTED: what is read after the head row was locked, each in a statement of its own, is the newest there is,
+  and nobody commits facts before this transaction ends. Locks are taken in the order head, cursors by name.
+- The COMMIT is sent with what it commits, and is never cancelled. When its answer is lost, the next link is asked what
+  became of it; only where that cannot be found out in time is the outcome unknown.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.types.numeric import Int8
+
+from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.errors import StoreDisconnected, outcome_unknown
+from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
+from factstr_server.contract.query import EVERYTHING
+from factstr_server.stores.deciding import GroupDecision, moved_streams
+from factstr_server.stores.postgres.conditions import conditions_of, keys_of, look_up_versions
+from factstr_server.stores.postgres.continuity import Continuity, Mark, mark
+from factstr_server.stores.postgres.encoding import Rows, encoded_rows
+from factstr_server.stores.postgres.link import Link
+from factstr_server.stores.postgres.reading import Found, Reader
+from factstr_server.stores.postgres.statements import Statements
+from factstr_server.stores.postgres.times import microseconds, moment
+from factstr_server.stores.postgres.transactions import begin
+from factstr_server.stores.postgres.translation import connection_lost, translated_errors
+from factstr_server.stores.postgres.watching import Watch
+from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreOptions, Window
+from factstr_server.stores.stream_protocol import CursorState
+
+_ENCODED_HERE: Final = 500
+"""Facts of a larger group are encoded in a thread, so that the event loop goes on."""
+
+_MOST_NEWER_FACTS: Final = 256
+_MOST_NEWER_BYTES: Final = 256 * 1024
+"""That are looked at one by one under the lock; of more, the index is asked."""
+
+_LOOK_AGAIN_SECONDS: Final = 0.1
+"""At a transaction that is still under way."""
+
+
+class _Locked(NamedTuple):
+    """What a transaction holds, and has read."""
+
+    transaction_id: int
+    head: int
+    occurred_at: datetime
+    newer: Found
+    keys: dict[str, tuple[bytes, Committed]]
+    cursors: dict[str, CursorState]
+
+
+class _Attempt(NamedTuple):
+    """A transaction whose COMMIT was sent."""
+
+    transaction_id: int
+    newest: Mark | None
+    """The last fact it writes; None when it only moves cursors."""
+
+
+class Writer:
+    """Commits groups, one at a time."""
+
+    def __init__(
+        self, statements: Statements, continuity: Continuity, watch: Watch, options: StoreOptions
+    ) -> None:
+        self._sql = statements
+        self._reader = Reader(statements)
+        self._continuity = continuity
+        self._watch = watch
+        self._retention = options.idempotency_retention
+        self._wait_seconds = options.unavailable_wait.total_seconds()
+
+    async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
+        """Raises Refusal; StoreDisconnected where the same group may be tried again."""
+        link = self._watch.link()
+        with translated_errors():
+            try:
+                decision, outcomes, locked = await self._decide(link.writing, group)
+                if not decision.batches and not decision.moved_cursors:
+                    await link.writing.execute("ROLLBACK")
+                    return outcomes
+                rows = await self._rows(decision)
+            except BaseException as error:
+                await self._give_up(link, error)
+                raise
+            newest = None
+            if rows:
+                newest = mark(decision.accepted.head, locked.occurred_at, rows.last_framing)
+            await self._write(link, decision, locked, rows, newest)
+        if newest:
+            self._continuity.committed(newest)
+        self._watch.announce()
+        return outcomes
+
+    async def _decide(
+        self, connection: AsyncConnection, group: Sequence[PreparedAppend | Advance]
+    ) -> tuple[GroupDecision, list[Outcome], _Locked]:
+        conditions = conditions_of(group)
+        looked_at = self._continuity.known.sequence_number
+        known = await look_up_versions(self._reader, connection, conditions, looked_at)
+        locked = await self._lock(connection, group, looked_at)
+        known.head_now = locked.head
+        if locked.newer.cut:
+            for query, _ in conditions:
+                newer = await self._reader.version(connection, query, looked_at)
+                if newer is not None:
+                    known.versions[id(query)] = newer
+        else:
+            known.take_newer(locked.newer.candidates, conditions)
+        decision = GroupDecision(known, locked.keys, locked.cursors, microseconds(locked.occurred_at))
+        return decision, decision.decide_all(group), locked
+
+    async def _lock(
+        self, connection: AsyncConnection, group: Sequence[PreparedAppend | Advance], looked_at: int
+    ) -> _Locked:
+        keys, names = keys_of(group), sorted(moved_streams(group))
+        async with connection.pipeline():
+            await begin(connection, self._wait_seconds)
+            head = await connection.execute(
+                self._sql(
+                    """
+                    UPDATE {schema}.head SET occurred_at = greatest(clock_timestamp(), occurred_at)
+                    RETURNING pg_current_xact_id()::text::bigint, sequence_number, occurred_at
+                    """
+                )
+            )
+            known_keys = keys and await connection.execute(
+                self._sql(
+                    """
+                    SELECT idempotency_key, fingerprint, first_sequence_number, last_sequence_number, occurred_at
+                    FROM {schema}.idempotency_keys WHERE idempotency_key = ANY(%s)
+                    """
+                ),
+                (keys,),
+            )
+            cursors = names and await connection.execute(
+                self._sql(
+                    """
+                    SELECT durable_stream, lease_epoch, cursor FROM {schema}.durable_streams
+                    WHERE durable_stream = ANY(%s) ORDER BY durable_stream FOR UPDATE
+                    """
+                ),
+                (names,),
+            )
+            newer = await self._reader.ask(
+                connection, EVERYTHING, Window(looked_at), _MOST_NEWER_FACTS, _MOST_NEWER_BYTES
+            )
+        row = await head.fetchone()
+        assert row, "the first migration makes it"
+        transaction_id, sequence_number, occurred_at = row
+        expire_before = microseconds(occurred_at) - self._retained_microseconds
+        return _Locked(
+            transaction_id,
+            sequence_number,
+            occurred_at,
+            await self._reader.found(newer, _MOST_NEWER_FACTS, _MOST_NEWER_BYTES),
+            {
+                key: (bytes(fingerprint), Committed(first, last, at))
+                for key, fingerprint, first, last, committed_at in (
+                    known_keys and await known_keys.fetchall()
+                )
+                or ()
+                if (at := microseconds(committed_at)) >= expire_before
+            },
+            {
+                name: CursorState(lease_epoch, cursor)
+                for name, lease_epoch, cursor in (cursors and await cursors.fetchall()) or ()
+            },
+        )
+
+    @property
+    def _retained_microseconds(self) -> int:
+        return (
+            MAX_SEQUENCE_NUMBER if self._retention is None else self._retention // timedelta(microseconds=1)
+        )
+
+    async def _rows(self, decision: GroupDecision) -> Rows | None:
+        if not decision.batches:
+            return None
+        if decision.accepted.head - decision.batches[0].first_sequence_number < _ENCODED_HERE:
+            return encoded_rows(decision)
+        return await asyncio.to_thread(encoded_rows, decision)
+
+    async def _write(
+        self, link: Link, decision: GroupDecision, locked: _Locked, rows: Rows | None, newest: Mark | None
+    ) -> None:
+        """Writes and commits. When the answer is lost, it is found out."""
+        unreplicated = False
+
+        def heard(notice: errors.Diagnostic) -> None:
+            nonlocal unreplicated
+            unreplicated |= notice.severity_nonlocalized == "WARNING"
+
+        link.writing.add_notice_handler(heard)
+        try:
+            async with link.writing.pipeline():
+                if rows:
+                    await self._insert(link.writing, decision, locked, rows)
+                if decision.moved_cursors:
+                    await self._move_cursors(link.writing, decision, locked)
+                await link.writing.execute("COMMIT")
+        except BaseException as error:
+            await self._give_up(link, error)
+            if not connection_lost(link.writing, error):
+                raise  # PostgreSQL has refused a statement, and so the COMMIT.
+            await self._find_out(_Attempt(locked.transaction_id, newest))
+        finally:
+            link.writing.remove_notice_handler(heard)
+        if unreplicated:
+            # An administrator has ended the wait for the standby: it is committed here, and perhaps nowhere else.
+            raise outcome_unknown()
+
+    async def _insert(
+        self, connection: AsyncConnection, decision: GroupDecision, locked: _Locked, rows: Rows
+    ) -> None:
+        await connection.execute(
+            self._sql(
+                """
+                INSERT INTO {schema}.records (
+                    sequence_number, occurred_at, event_type, metadata, payload, framing, opening_bytes, payload_bytes,
+                    terms
+                )
+                SELECT %s + u.place, %s, u.event_type, u.metadata, u.payload, u.framing, u.opening, u.bytes, u.terms
+                FROM unnest(%b, %b, %b, %b, %b, %b, %b) WITH ORDINALITY
+                    AS u (event_type, metadata, payload, framing, opening, bytes, terms, place)
+                """
+            ),
+            (Int8(locked.head), locked.occurred_at, *rows[:-1]),
+        )
+        larger = [batch for batch in decision.batches if batch[0] != batch[1]]
+        if larger:
+            await connection.execute(
+                self._sql("INSERT INTO {schema}.batches SELECT * FROM unnest(%s::bigint[], %s::bigint[])"),
+                ([Int8(first) for first, _, _ in larger], [Int8(last) for _, last, _ in larger]),
+            )
+        if decision.new_keys:
+            await self._insert_keys(connection, decision, locked)
+        await connection.execute(
+            self._sql("UPDATE {schema}.head SET sequence_number = %s"), (Int8(decision.accepted.head),)
+        )
+
+    async def _insert_keys(
+        self, connection: AsyncConnection, decision: GroupDecision, locked: _Locked
+    ) -> None:
+        if self._retention is not None:
+            # Expired keys go a few at a time, and at the latest when they are used again.
+            await connection.execute(
+                self._sql(
+                    """
+                    DELETE FROM {schema}.idempotency_keys WHERE first_sequence_number IN (
+                        SELECT first_sequence_number FROM {schema}.idempotency_keys
+                        ORDER BY first_sequence_number LIMIT 1000
+                    ) AND occurred_at < %s
+                    """
+                ),
+                (moment(microseconds(locked.occurred_at) - self._retained_microseconds),),
+            )
+        keys, fingerprints, firsts = zip(*decision.new_keys, strict=True)
+        await connection.execute(
+            self._sql(
+                """
+                INSERT INTO {schema}.idempotency_keys
+                SELECT u.key, u.fingerprint, u.first, u.last, %s
+                FROM unnest(%s::text[], %s::bytea[], %s::bigint[], %s::bigint[]) AS u (key, fingerprint, first, last)
+                ON CONFLICT (idempotency_key) DO UPDATE SET
+                    fingerprint = excluded.fingerprint, first_sequence_number = excluded.first_sequence_number,
+                    last_sequence_number = excluded.last_sequence_number, occurred_at = excluded.occurred_at
+                """
+            ),
+            (
+                locked.occurred_at,
+                list(keys),
+                list(fingerprints),
+                [Int8(first.first_sequence_number) for first in firsts],
+                [Int8(first.last_sequence_number) for first in firsts],
+            ),
+        )
+
+    async def _move_cursors(
+        self, connection: AsyncConnection, decision: GroupDecision, locked: _Locked
+    ) -> None:
+        moved = decision.moved_cursors
+        await connection.execute(
+            self._sql(
+                """
+                UPDATE {schema}.durable_streams AS d
+                SET cursor = u.cursor, acknowledged_at = CASE WHEN u.acknowledged THEN %s ELSE d.acknowledged_at END
+                FROM unnest(%s::text[], %s::bigint[], %s::boolean[]) AS u (name, cursor, acknowledged)
+                WHERE d.durable_stream = u.name
+                """
+            ),
+            (
+                locked.occurred_at,
+                list(moved),
+                [Int8(cursor) for cursor, _ in moved.values()],
+                [acknowledged for _, acknowledged in moved.values()],
+            ),
+        )
+
+    async def _give_up(self, link: Link, error: BaseException) -> None:
+        """Leaves the transaction that was begun, if any."""
+        try:
+            if not connection_lost(link.writing, error):
+                await link.writing.execute("ROLLBACK")
+                return
+        except (psycopg.Error, OSError):
+            pass
+        self._watch.lost(link)
+
+    async def _find_out(self, attempt: _Attempt) -> None:
+        """Returns when the transaction is committed. Raises Refusal: StoreDisconnected when it certainly is not."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._wait_seconds
+        while True:
+            try:
+                link = await self._watch.link_within(until - loop.time())
+                if await self._is_over(link.writing, attempt.transaction_id):
+                    break
+            except StoreDisconnected:
+                raise outcome_unknown() from None
+            except (psycopg.Error, OSError):
+                self._watch.lost(link)
+            if loop.time() >= until:
+                raise outcome_unknown()
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        if not attempt.newest:
+            raise StoreDisconnected("moving cursors again does no harm")
+        if not await self._stands(link, attempt.newest):
+            raise StoreDisconnected("the connection to PostgreSQL was lost, and nothing was committed")
+
+    async def _is_over(self, connection: AsyncConnection, transaction_id: int) -> bool:
+        try:
+            cursor = await connection.execute("SELECT pg_xact_status(%s::text::xid8)", (str(transaction_id),))
+            row = await cursor.fetchone()
+        except errors.InvalidParameterValue:
+            return True  # In the future: a standby that was promoted has never heard of it.
+        return row is None or row[0] != "in progress"
+
+    async def _stands(self, link: Link, newest: Mark) -> bool:
+        """Whether the fact is in the log. What `pg_xact_status` says of a transaction would not be enough: after a
+        failover its number may be another one's.
+        """
+        try:
+            cursor = await link.writing.execute(
+                self._sql(
+                    "SELECT occurred_at, md5(framing) FROM {schema}.records WHERE sequence_number = %s"
+                ),
+                (Int8(newest.sequence_number),),
+            )
+            return await cursor.fetchone() == newest[1:]
+        except (psycopg.Error, OSError):
+            self._watch.lost(link)
+            raise outcome_unknown() from None
