@@ -51,6 +51,7 @@ class Cluster:
         self.log = self.folder / "log"
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
+        self._postmaster: Process
         # Linux lets PostgreSQL listen on a port that is bound here as long as nobody listens here. So the port stays
         # this cluster's while it is stopped: nobody is given it, neither to listen on nor to connect from.
         self._port = socket.socket()
@@ -106,13 +107,19 @@ class Cluster:
         assert not self.runs
         command = [self.installation.program("postgres"), "-D", str(self._data), "-p", str(self.port)]
         self._process = account.start(command, self.folder, self.log)
-        watch_process(self._started())
+        started = process(self._process.pid)
+        # Not awaited yet, so at least a zombie.
+        assert started is not None
+        self._postmaster = started
+        watch_process(started)
         wait_until(self._answers, f"PostgreSQL on port {self.port} answers")
 
     def _answers(self) -> bool:
         assert self._process is not None
         ended = self._process.poll()
-        assert ended is None, f"PostgreSQL ended with {ended}: {account.end_of(self.log)}"
+        if ended is not None:
+            self._process = None
+            raise AssertionError(f"PostgreSQL ended with {ended}: {account.end_of(self.log)}")
         try:
             self.connect().close()
         except psycopg.OperationalError:
@@ -137,7 +144,7 @@ class Cluster:
     def kill(self) -> None:
         """Ends all its processes at once by SIGKILL, and returns when they are gone. `start` recovers."""
         assert self._process is not None
-        kill_with_children(self._started())
+        kill_with_children(self._postmaster)
         self._process.wait()
         self._process = None
         self._remove_shared_memory()
@@ -146,18 +153,11 @@ class Cluster:
         """Ends it, if it runs, and removes all that it had."""
         atexit.unregister(self.close)
         if self._process is not None:
-            end_postgres(self._started())
+            end_postgres(self._postmaster)
             self._process.wait()
             self._process = None
         self._port.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _started(self) -> Process:
-        assert self._process is not None
-        # Not awaited yet, so at least a zombie.
-        started = process(self._process.pid)
-        assert started is not None
-        return started
 
     def _remove_shared_memory(self) -> None:
         """What a killed PostgreSQL leaves is one small segment, but a machine has room for 4096 of them, and there may

@@ -6,16 +6,14 @@ PostgreSQLs that still run and removes the folders. After an orderly end there i
 """
 
 import atexit
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from tests.postgres.processes import Process, kill_with_children, process, wait_until
+from tests.postgres.processes import Process, kill_with_children, process, send, wait_until
 
 
 def watch_folder(folder: Path) -> None:
@@ -55,8 +53,7 @@ def _guard() -> subprocess.Popen[str]:
 
 def end_postgres(postmaster: Process) -> None:
     """An immediate shutdown, which leaves no shared memory behind; and SIGKILL if that takes too long."""
-    with suppress(ProcessLookupError):
-        os.kill(postmaster.pid, signal.SIGQUIT)
+    send(postmaster, signal.SIGQUIT)
     try:
         wait_until(lambda: not postmaster.runs, "PostgreSQL ends", seconds=10)
     except TimeoutError:

@@ -46,20 +46,20 @@ def kill_with_children(parent: Process) -> None:
     Each child of PostgreSQL's makes a session of its own, so no signal to a group would reach them.
     """
     # Stopped, it starts no more children, and the numbers of those that end stay theirs.
-    _send(parent, signal.SIGSTOP)
+    send(parent, signal.SIGSTOP)
     wait_until(
-        lambda: (now := process(parent.pid)) is None or now.state in "TtZX",
+        lambda: not parent.runs or ((now := process(parent.pid)) is not None and now.state in "Tt"),
         f"process {parent.pid} stops",
     )
     doomed = [*children(parent.pid), parent]
     for each in doomed:
-        _send(each, signal.SIGKILL)
+        send(each, signal.SIGKILL)
     wait_until(
         lambda: not any(each.runs for each in doomed), f"process {parent.pid} and its children are gone"
     )
 
 
-def _send(receiver: Process, number: signal.Signals) -> None:
+def send(receiver: Process, number: signal.Signals) -> None:
     if receiver.runs:
         with suppress(ProcessLookupError):
             os.kill(receiver.pid, number)

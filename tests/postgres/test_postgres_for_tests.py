@@ -113,6 +113,18 @@ def test_a_stopped_cluster_keeps_its_port_and_its_data(cluster: Cluster) -> None
     assert numbers(cluster) == [1]
 
 
+def test_a_cluster_that_does_not_start_says_why_and_can_be_started_again(cluster: Cluster) -> None:
+    cluster.stop()
+    file = cluster.folder / "data" / "postgresql.auto.conf"
+    sound = file.read_text(encoding="utf-8")
+    file.write_text("no_such_setting = 1\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match="no_such_setting"):
+        cluster.start()
+    file.write_text(sound, encoding="utf-8")
+    cluster.start()
+    assert numbers(cluster) == []
+
+
 def test_a_promoted_standby_gets_a_standby_of_its_own(cluster: Cluster) -> None:
     with cluster.standby("second") as second:
         cluster.make_synchronous("second")

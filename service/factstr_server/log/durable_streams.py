@@ -18,7 +18,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
-from weakref import WeakValueDictionary
 
 from factstr_server.contract.acknowledgement import TokenMint
 from factstr_server.contract.errors import (
@@ -105,8 +104,6 @@ class DurableStreams:
         self._giving_back: dict[str, asyncio.Task[None]] = {}
         self._hopeful: dict[str, dict[asyncio.Event, None]] = {}
         """Those who want to hear when a lease may be free, first come first."""
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """Who asks the store for the lease of a name, first come first."""
         self._waiting: Counter[str] = Counter()
         self._closed: Callable[[], Refusal] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -121,8 +118,9 @@ class DurableStreams:
     def end_waiting(self, why: Callable[[], Refusal]) -> None:
         """Ends those who wait for a lease, for a reason."""
         self._closed = why
-        for name in list(self._hopeful):
-            self._lease_may_be_free(name)
+        for hopeful in self._hopeful.values():
+            for freed in hopeful:
+                freed.set()
 
     async def close(self) -> None:
         """After the last call: gives back what is still held, and ends."""
@@ -249,22 +247,29 @@ class DurableStreams:
         """Who holds the lease, as long as somebody else does; then the lease. Raises Refusal."""
         name = wanted.durable_stream
         waits = False
+        outcome: Acquired | LeaseHeld = LeaseHeld(0, "")
         # One place in the queue from the first try to the last, whatever the heartbeats say in between.
         with self._hoping(name) as freed:
             try:
+                due = 0.0
                 while True:
-                    # Before the store is asked, so that a release in between is not missed.
-                    freed.clear()
-                    outcome = await self._acquire(wanted)
+                    if freed.is_set() or not waits or self._next_in_turn(name, freed):
+                        # Before the store is asked, so that a release in between is not missed.
+                        freed.clear()
+                        outcome = await self._acquire(wanted)
+                    else:
+                        outcome = await self._holder(name, outcome)
                     if isinstance(outcome, Acquired):
                         yield outcome
                         return
                     if not waits:
                         waits = True
                         self._waiting[name] += 1
-                    yield Waiting(*outcome)
+                    if asyncio.get_running_loop().time() >= due:
+                        yield Waiting(*outcome)
+                        due = self._streams.next_heartbeat()
                     with suppress(TimeoutError):
-                        async with asyncio.timeout_at(self._streams.next_heartbeat()):
+                        async with asyncio.timeout_at(due):
                             await freed.wait()
                     if self._closed:
                         raise self._closed()
@@ -274,6 +279,14 @@ class DurableStreams:
                     if not self._waiting[name]:
                         del self._waiting[name]
 
+    def _next_in_turn(self, name: str, freed: asyncio.Event) -> bool:
+        return next(iter(self._hopeful[name])) is freed
+
+    async def _holder(self, name: str, known: Acquired | LeaseHeld) -> Acquired | LeaseHeld:
+        """Who holds the lease, for one who is not next: only the next one asks for it, so that nobody is overtaken."""
+        stored = await self._store.get(name)
+        return LeaseHeld(stored.lease_epoch, stored.holder) if stored and stored.holder else known
+
     async def _acquire(self, wanted: Consumption) -> Acquired | LeaseHeld:
         """Asks the store for the lease. Raises Refusal; a held lease too, where nobody waits for it."""
         name = wanted.durable_stream
@@ -281,7 +294,7 @@ class DurableStreams:
             # A consumer that comes back at once does not meet its own lease.
             await asyncio.wait((giving_back,), timeout=_RELEASE_AGAIN_SECONDS)
         acquiring = self._spawn(
-            self._acquire_in_turn(
+            self._store.acquire(
                 Acquisition(
                     name, wanted.query_text, wanted.query.canonical, wanted.holder, wanted.start_after
                 )
@@ -300,12 +313,6 @@ class DurableStreams:
             case LeaseHeld() if not wanted.wait_for_lease:
                 raise durable_stream_active(name, *outcome)
         return outcome
-
-    async def _acquire_in_turn(self, acquisition: Acquisition) -> AcquireOutcome:
-        """A store may answer several who ask at once in any order: those of this server ask one after the other."""
-        turns = self._turns.setdefault(acquisition.durable_stream, asyncio.Lock())
-        async with turns:
-            return await self._store.acquire(acquisition)
 
     def _register(self, name: str, consumer: DurableConsumer) -> None:
         """The newest lease counts, in whatever order their consumers come here. Raises Refusal."""
@@ -377,8 +384,10 @@ class DurableStreams:
             await asyncio.gather(*moved)
 
     def _lease_may_be_free(self, name: str) -> None:
+        """Tells the one who is next."""
         for freed in self._hopeful.get(name, ()):
             freed.set()
+            return
 
     @contextmanager
     def _hoping(self, name: str) -> Iterator[asyncio.Event]:
@@ -389,6 +398,8 @@ class DurableStreams:
             yield freed
         finally:
             del hopeful[freed]
+            # Perhaps it was told, and did not take the lease.
+            self._lease_may_be_free(name)
             if not hopeful and self._hopeful.get(name) is hopeful:
                 del self._hopeful[name]
 
