@@ -67,7 +67,8 @@ async def look_up_versions(
     for (query, expected), cursor in asked:
         found = await reader.found(cursor, 1, 1)
         newest = next((fact.sequence_number for fact in found.candidates if fact.matches(query)), None)
-        if newest is None and (expected or found.cut):
-            newest = await reader.version(connection, query, 0)
+        if newest is None and (found.cut or expected):
+            below = found.candidates[-1].sequence_number if found.cut else expected or 0
+            newest = await reader.version(connection, query, 0, below)
         known.versions[id(query)] = newest
     return known

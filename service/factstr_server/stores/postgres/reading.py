@@ -97,9 +97,15 @@ class Reader:
             return Found([], [], cut=False)
         return await self.found(await self.ask(connection, query, window, most, most_bytes), most, most_bytes)
 
-    async def version(self, connection: AsyncConnection, query: CompiledQuery, after: int) -> int | None:
-        """The highest sequence number above a position that matches."""
-        window, most = Window(after, descending=True), 1
+    async def version(
+        self,
+        connection: AsyncConnection,
+        query: CompiledQuery,
+        after: int,
+        before: int = MAX_SEQUENCE_NUMBER,
+    ) -> int | None:
+        """The highest sequence number between two positions that matches."""
+        window, most = Window(after, before, descending=True), 1
         while True:
             found = await self.candidates(connection, query, window, most)
             for candidate in found.candidates:

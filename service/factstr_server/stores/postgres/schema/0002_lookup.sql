@@ -77,10 +77,10 @@ BEGIN
         WITH sized AS (
             SELECT
                 r.sequence_number, n.place,
-                sum(octet_length(r.framing) + r.payload_bytes) OVER (ORDER BY n.place)
-                    - octet_length(r.framing) - r.payload_bytes AS bytes_before
+                sum(b.bytes) OVER (ORDER BY n.place) - b.bytes AS bytes_before
             FROM unnest(numbers) WITH ORDINALITY AS n (number, place)
             JOIN {schema}.records AS r ON r.sequence_number = n.number
+            CROSS JOIN LATERAL (SELECT octet_length(r.framing) - r.opening_bytes + r.payload_bytes) AS b (bytes)
         )
         SELECT
             r.sequence_number, r.event_type, r.payload_bytes,
