@@ -5,14 +5,14 @@ from typing import Final
 from factstr_server.contract.query import CompiledQuery, FilterTerms
 from factstr_server.contract.terms import OVERFLOW
 
-ERA_BITS: Final = 18
+ERA_BITS: Final = 16
 """Facts are indexed under terms that begin with their era, so that new ones are entered close together."""
 BLOCK_BITS: Final = 12
 """An era's facts also stand under the term of their block, which bounds what a lookup of a common term reads."""
 
 
 def era_prefix(sequence_number: int) -> str:
-    return f"{(sequence_number - 1) >> ERA_BITS:04x}"
+    return f"{(sequence_number - 1) >> ERA_BITS:06x}"
 
 
 def block_term(sequence_number: int) -> str:
