@@ -15,7 +15,7 @@ from factstr_server.contract.limits import MAX_RESPONSE_BYTES, MAX_SEQUENCE_NUMB
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.batching import fill_batches
 from factstr_server.stores.paging import Candidate, fill_page
-from factstr_server.stores.postgres.lookup import lookup_expression
+from factstr_server.stores.postgres.lookup import lookup_expressions
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.times import microseconds, moment
 from factstr_server.stores.protocol import BatchPage, BatchWindow, Page, Window
@@ -66,9 +66,9 @@ class Reader:
     ) -> AsyncCursor:
         """Sends a lookup; in a pipeline the answer comes later."""
         return await connection.execute(
-            self._sql("SELECT * FROM {schema}.candidates(%s, %s, %s, %s, %s, %s)"),
+            self._sql("SELECT * FROM {schema}.candidates(%s::text[], %s, %s, %s, %s, %s)"),
             (
-                lookup_expression(query),
+                lookup_expressions(query),
                 Int8(min(window.after, MAX_SEQUENCE_NUMBER - 1)),
                 Int8(min(window.before, MAX_SEQUENCE_NUMBER)),
                 window.descending,
@@ -195,6 +195,15 @@ class Reader:
         end, frames = row
         self._fact_bytes = max(len(frames) // (end - window.after), 1)
         return BatchPage([frames], [(window.after + 1, end)], end)
+
+    async def digest(self, connection: AsyncConnection, sequence_number: int) -> tuple[object, object] | None:
+        """By which a fact is recognised: when it was committed, and the digest of its framing."""
+        cursor = await connection.execute(
+            self._sql("SELECT occurred_at, md5(framing) FROM {schema}.records WHERE sequence_number = %s"),
+            (Int8(sequence_number),),
+        )
+        row = await cursor.fetchone()
+        return row and (row[0], row[1])
 
     async def sequence_number_at(self, connection: AsyncConnection, at: int) -> int:
         try:

@@ -6,6 +6,8 @@ tasks of their own: a call that is cancelled leaves them, so that no connection 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ from factstr_server.stores.postgres.link import Link, connect, open_link
 from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.postgres.migrations import migrate
 from factstr_server.stores.postgres.reading import Reader
+from factstr_server.stores.postgres.replica import Digest, Replica, Unfit
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.streams import StreamTable
 from factstr_server.stores.postgres.transactions import begin
@@ -69,6 +72,11 @@ class PostgresStore:
         self._reader = Reader(statements)
         self._streams = StreamTable(statements, server_id)
         self._writer = Writer(statements, self._continuity, self._watch, options)
+        self._replica: Replica | None = None
+        if options.read_store is not None:
+            # The schema is the store's, whatever the replica's URL says.
+            there = replace(location_of(options.read_store, read_only=True), schema=self._location.schema)
+            self._replica = Replica(there, statements, self._continuity, self._digest)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -96,6 +104,8 @@ class PostgresStore:
         except (psycopg.Error, OSError) as error:
             raise StoreError(f"cannot use the PostgreSQL store: {_on_one_line(error)}") from None
         self._watch.start(link)
+        if self._replica:
+            await self._replica.open()
 
     async def close(self) -> None:
         if self._closed:
@@ -110,6 +120,8 @@ class PostgresStore:
             self._watch.announce()
         except (Refusal, psycopg.Error, OSError, TimeoutError):
             pass  # Its leases end by themselves.
+        if self._replica:
+            await self._replica.close()
         await self._watch.close()
 
     async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
@@ -119,20 +131,23 @@ class PostgresStore:
         return await self._read(self._reader.head)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
-        async def read(connection: AsyncConnection) -> ContextRead:
-            version = await self._reader.version(connection, query, 0)
-            if version is None:
-                return ContextRead(None, Page([], None, window.after, finished=True))
-            bounded = window._replace(before=min(window.before, version + 1))
-            return ContextRead(version, await self._reader.read_facts(connection, query, bounded))
-
-        return await self._read(read)
+        version = await self._read(lambda connection: self._reader.version(connection, query, 0))
+        if version is None:
+            return ContextRead(None, Page([], None, window.after, finished=True))
+        bounded = window._replace(before=min(window.before, version + 1))
+        if bounded.max_facts == 0:
+            return ContextRead(version, Page([], None, window.after, finished=True))
+        return ContextRead(version, await self.read_facts(query, bounded))
 
     async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
-        return await self._read(lambda connection: self._reader.read_facts(connection, query, window))
+        return await self._read_up_to(
+            window.before - 1, lambda connection: self._reader.read_facts(connection, query, window)
+        )
 
     async def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
-        return await self._read(lambda connection: self._reader.read_batches(connection, query, window))
+        return await self._read_up_to(
+            window.up_to, lambda connection: self._reader.read_batches(connection, query, window)
+        )
 
     async def sequence_number_at(self, microseconds: int) -> int:
         return await self._read(lambda connection: self._reader.sequence_number_at(connection, microseconds))
@@ -203,6 +218,16 @@ class PostgresStore:
                     await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
         return await self._to_the_end(reading(asyncio.get_running_loop().time() + self._wait_seconds))
+
+    async def _read_up_to(self, position: int, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """A read that needs nothing above a position: by the replica, if there is one and it is fit."""
+        if self._replica:
+            with suppress(Unfit):
+                return await self._to_the_end(self._replica.read(position, read))
+        return await self._read(read)
+
+    async def _digest(self, sequence_number: int) -> Digest | None:
+        return await self._read(lambda connection: self._reader.digest(connection, sequence_number))
 
     async def _change(
         self, change: Callable[[AsyncConnection], Awaitable[T]], in_doubt: Callable[[], Refusal]

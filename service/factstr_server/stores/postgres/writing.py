@@ -353,13 +353,7 @@ class Writer:
         failover its number may be another one's.
         """
         try:
-            cursor = await link.writing.execute(
-                self._sql(
-                    "SELECT occurred_at, md5(framing) FROM {schema}.records WHERE sequence_number = %s"
-                ),
-                (Int8(newest.sequence_number),),
-            )
-            return await cursor.fetchone() == newest[1:]
+            return await self._reader.digest(link.writing, newest.sequence_number) == newest[1:]
         except (psycopg.Error, OSError):
             self._watch.lost(link)
             raise outcome_unknown() from None

@@ -78,9 +78,10 @@ BEGIN
 END
 $$;
 
--- Candidates between two positions, in order: at most so many, and no more once they are so many bytes. NULL asks for all.
+-- Candidates between two positions, in order: those that any of the expressions proposes, at most so many, and no more
+-- once they are so many bytes. NULL asks for all.
 CREATE FUNCTION {schema}.candidates(
-    wanted text, after bigint, before bigint, descending boolean, most integer, most_bytes bigint
+    wanted text[], after bigint, before bigint, descending boolean, most integer, most_bytes bigint
 )
 RETURNS TABLE (
     sequence_number bigint, event_type text, payload_bytes integer, record bytea, batch_first bigint, batch_last bigint
@@ -92,8 +93,18 @@ AS $$
 DECLARE
     numbers bigint[];
 BEGIN
-    IF wanted IS NOT NULL THEN
-        numbers := ARRAY(SELECT n FROM {schema}.proposed(wanted, after, before, descending, most) AS n);
+    IF cardinality(wanted) = 1 THEN
+        numbers := ARRAY(SELECT n FROM {schema}.proposed(wanted[1], after, before, descending, most) AS n);
+    ELSIF wanted IS NOT NULL THEN
+        numbers := ARRAY(
+            SELECT DISTINCT n * CASE WHEN descending THEN -1 ELSE 1 END AS place
+            FROM unnest(wanted) AS w (expression)
+            CROSS JOIN LATERAL {schema}.proposed(w.expression, after, before, descending, most) AS n
+            ORDER BY place LIMIT most
+        );
+        IF descending THEN
+            numbers := ARRAY(SELECT -n FROM unnest(numbers) WITH ORDINALITY AS u (n, place) ORDER BY place);
+        END IF;
     ELSIF descending THEN
         numbers := ARRAY(
             SELECT r.sequence_number FROM {schema}.records AS r
