@@ -14,6 +14,8 @@ DEFAULT_SCHEMA: Final = "factstr"
 _LONGEST_NAME_BYTES: Final = 63
 """Of anything in PostgreSQL; it would cut a longer one without a word."""
 
+_FORM: Final = "postgresql://user:password@host:port/database?schema=factstr"
+
 _SWITCH: Final = {"on": True, "off": False}
 
 _PROMPT: Final = {
@@ -51,15 +53,12 @@ def location_of(url: str, *, read_only: bool = False) -> Location:
         else:
             theirs.append((name, value))
     bare = urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote)))
-    if parts.scheme == "postgresql" and bare.startswith("postgresql:/") and not parts.netloc:
-        bare = "postgresql://" + bare.removeprefix("postgresql:").lstrip("/").join(("/", ""))
+    if parts.scheme != "postgresql":
+        raise StoreError(f"store {shown_url(url)!r} is not in PostgreSQL; write {_FORM}")
     try:
         given = conninfo_to_dict(bare)
     except psycopg.Error as error:
-        raise StoreError(
-            f"store {shown_url(url)!r}: {str(error).strip()}; write "
-            "postgresql://user:password@host:port/database?schema=factstr"
-        ) from None
+        raise StoreError(f"store {shown_url(url)!r}: {str(error).strip()}; write {_FORM}") from None
     defaults = dict(_PROMPT)
     if read_only:
         del defaults["target_session_attrs"]

@@ -18,11 +18,24 @@ from factstr_server.stores.protocol import StoreError
 APPLICATION_ID: Final = 0x46414354
 """Marks the file as ours ("FACT")."""
 
+UNFINISHED_COPY_ID: Final = 0x46414343
+"""Marks the file as a copy of a store that is not all there ("FACC"): to any server it is a file of somebody else."""
+
 _WRITER_CACHE_KIB: Final = 32 * 1024
 _READER_CACHE_KIB: Final = 16 * 1024
 
 _LONGEST_VALUE_BYTES: Final = 16 * 1024 * 1024
 """No fact and no query comes near it; joining too many facts ends there."""
+
+_FILES: Final = sorted(
+    (
+        file
+        for file in resources.files(__package__).joinpath("schema").iterdir()
+        if file.name.endswith(".sql")
+    ),
+    key=lambda file: file.name,
+)
+NEWEST_FORMAT: Final = len(_FILES)
 
 
 def check_sqlite_version(version: str | None = None) -> None:
@@ -34,6 +47,13 @@ def check_sqlite_version(version: str | None = None) -> None:
         raise StoreError(
             f"SQLite {version} may corrupt a database in WAL mode; install an apsw that carries 3.51.3 or newer"
         )
+
+
+def check_place(database: Path) -> None:
+    """Raises StoreError where no file can be."""
+    check_sqlite_version()
+    if not database.parent.is_dir():
+        raise StoreError(f"cannot open {database}: there is no folder {database.parent}; create it")
 
 
 class FileLock:
@@ -65,13 +85,32 @@ class FileLock:
 
 def open_writer(database: Path) -> apsw.Connection:
     """Opens, creates or upgrades the file. Raises StoreError."""
+    return _open(database, APPLICATION_ID)
+
+
+def open_copy(database: Path) -> apsw.Connection:
+    """As `open_writer`, and marks the file as an unfinished copy first. Raises StoreError."""
+    return _open(database, UNFINISHED_COPY_ID)
+
+
+def finish_copy(connection: apsw.Connection) -> None:
+    """All that was written is durable before the mark is gone, because a commit waits for the disk."""
+    connection.execute(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; COMMIT")
+
+
+def _open(database: Path, application_id: int) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(database))
     except apsw.Error as error:
         raise StoreError(f"cannot open {database}: {error}; check the path and its permissions") from None
     try:
         _configure_writer(connection, database)
-        _upgrade(connection, database)
+        if application_id == UNFINISHED_COPY_ID:
+            # In the file itself, not only beside it: whoever takes that alone sees it too.
+            connection.execute(
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {application_id}; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)"
+            )
+        _upgrade(connection, database, application_id)
     except apsw.NotADBError:
         connection.close()
         raise StoreError(f"{database} is not a SQLite database; give another path") from None
@@ -113,27 +152,42 @@ def _configure_writer(connection: apsw.Connection, database: Path) -> None:
     connection.set_busy_timeout(5_000)
     # Without a limit the WAL file would keep the size of its largest moment for ever.
     connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}; PRAGMA journal_size_limit = 67108864")
-    application_id = connection.execute("PRAGMA application_id").get
-    if application_id != APPLICATION_ID and connection.execute("SELECT count(*) FROM sqlite_schema").get:
-        raise StoreError(f"{database} is a SQLite database of another application; give another path")
+    check_application(connection, database)
     if connection.execute("PRAGMA journal_mode = WAL").get != "wal":
         raise StoreError(f"{database} cannot use WAL here; put it on a local file system")
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _upgrade(connection: apsw.Connection, database: Path) -> None:
-    """Applies the schema files that the database lacks, each in a transaction of its own."""
-    files = sorted(
-        (f for f in resources.files(__package__).joinpath("schema").iterdir() if f.name.endswith(".sql")),
-        key=lambda f: f.name,
-    )
-    version = connection.execute("PRAGMA user_version").get
-    if version > len(files):
+def check_application(connection: apsw.Connection, database: Path) -> bool:
+    """Whether there is a store in the file; False where it is empty. Raises StoreError for what is not ours."""
+    application_id = connection.execute("PRAGMA application_id").get
+    if application_id == APPLICATION_ID:
+        return True
+    if application_id == UNFINISHED_COPY_ID:
         raise StoreError(
-            f"{database} has format {version}, written by a newer version; this one knows formats up to {len(files)}, "
-            "upgrade it"
+            f"{database} holds a copy that is unfinished, or under way; delete the file if nothing writes it any more, "
+            "and copy again"
         )
-    for number, file in enumerate(files[version:], version + 1):
+    if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        raise StoreError(f"{database} is a SQLite database of another application; give another path")
+    return False
+
+
+def format_of(connection: apsw.Connection, database: Path) -> int:
+    """0 where there is none yet. Raises StoreError for what a newer version wrote."""
+    version: int = connection.execute("PRAGMA user_version").get
+    if version > NEWEST_FORMAT:
+        raise StoreError(
+            f"{database} has format {version}, written by a newer version; this one knows formats up to "
+            f"{NEWEST_FORMAT}, upgrade it"
+        )
+    return version
+
+
+def _upgrade(connection: apsw.Connection, database: Path, application_id: int) -> None:
+    """Applies the schema files that the database lacks, each in a transaction of its own."""
+    version = format_of(connection, database)
+    for number, file in enumerate(_FILES[version:], version + 1):
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             connection.execute(file.read_text(encoding="utf-8"))
@@ -142,5 +196,5 @@ def _upgrade(connection: apsw.Connection, database: Path) -> None:
                     "INSERT INTO store VALUES (1, ?, ?, ?)",
                     (str(uuid4()), str(uuid4()), time.time_ns() // 1000),
                 )
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}")
+            connection.execute(f"PRAGMA application_id = {application_id}; PRAGMA user_version = {number}")
         connection.execute("COMMIT")

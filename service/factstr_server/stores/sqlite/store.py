@@ -38,7 +38,7 @@ from factstr_server.stores.protocol import (
 )
 from factstr_server.stores.sqlite.database import (
     FileLock,
-    check_sqlite_version,
+    check_place,
     open_reader,
     open_writer,
     translated_errors,
@@ -159,11 +159,7 @@ class SqliteStore:
     # What follows runs in a thread of its own kind.
 
     def _open(self) -> None:
-        check_sqlite_version()
-        if not self._database.parent.is_dir():
-            raise StoreError(
-                f"cannot open {self._database}: there is no folder {self._database.parent}; create it"
-            )
+        check_place(self._database)
         self._lock = FileLock(self._database)
         try:
             self._writer = self._open_writer()
