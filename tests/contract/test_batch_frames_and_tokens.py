@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from factstr.v1 import event_pb2
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.acknowledgement import KEY_BYTES, TokenMint
-from factstr_server.contract.batch_frame import batch_frame, with_token
+from factstr_server.contract.batch_frame import batch_frame, parse_frame, with_token
 from factstr_server.contract.errors import Refusal
 
 # Where numbers and lengths begin to take another byte.
@@ -102,3 +102,10 @@ def test_a_token_with_any_bit_changed_is_refused() -> None:
         for other in {"A", "B", "_", "9"} - {token[at]}:
             with pytest.raises(Refusal):
                 mint.read(token[:at] + other + token[at + 1 :])
+
+
+@given(positions, st.integers(0, 10_000), st.lists(sizes, min_size=1, max_size=4))
+def test_a_frame_taken_apart_is_what_went_in(first: int, more: int, lengths: list[int]) -> None:
+    last = min(first + more, 2**63 - 1)
+    records = [record(first + index, length) for index, length in enumerate(lengths)]
+    assert parse_frame(batch_frame(first, last, records)) == (first, last, records)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from factstr.v1 import event_pb2
 from factstr.v1 import event_store_service_pb2 as pb
-from factstr_server.contract.append import Condition, PreparedAppend, prepare_append
+from factstr_server.contract.append import Condition, PreparedAppend, committed_event, prepare_append
 from factstr_server.contract.query import EventFilter, EventQuery, compile_query
 from factstr_server.contract.record import occurred_at_field, record_prefix, varint
 from factstr_server.contract.validation import Violations
@@ -59,6 +59,15 @@ def test_a_record_is_what_the_generated_code_would_write(
     )
     assert_encodes(record_prefix(position, occurred_at_field(moment)) + encoded.body, record)
     assert encoded.payload == new.payload.encode()
+
+
+@given(events, positions, microseconds)
+def test_a_committed_record_gives_the_event_back(new: event_pb2.NewEvent, position: int, moment: int) -> None:
+    [encoded] = prepared([new]).events
+    occurred_at, event = committed_event(record_prefix(position, occurred_at_field(moment)) + encoded.body)
+    assert occurred_at == moment
+    assert set(event.terms.split()) == set(encoded.terms.split())
+    assert event._replace(terms="") == encoded._replace(terms="", metadata_text=None)
 
 
 @given(events)
