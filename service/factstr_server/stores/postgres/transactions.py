@@ -4,9 +4,6 @@ from typing import Final
 
 from psycopg import AsyncConnection, sql
 
-_STUCK: Final = "10s"
-"""A server that hangs in a transaction is ended by the database, so that it does not keep its locks."""
-
 _BEGIN: Final = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 _SETTINGS: Final = sql.SQL(
     """
@@ -16,17 +13,17 @@ _SETTINGS: Final = sql.SQL(
         END, true),
         set_config('lock_timeout', %s, true),
         set_config('statement_timeout', '0', true),
-        set_config('idle_in_transaction_session_timeout', {}, true)
+        set_config('idle_in_transaction_session_timeout', '10s', true)
     """
-).format(_STUCK)
-_NO_TIME_LIMIT: Final = sql.SQL("SELECT set_config('transaction_timeout', '0', true)")
+)
+_SETTINGS_SINCE_17: Final = _SETTINGS + sql.SQL(", set_config('transaction_timeout', '0', true)")
 
 
 async def begin(connection: AsyncConnection, wait_seconds: float) -> None:
     """Begins a transaction whose commit is durable and has no time limit, and which waits for locks so long at most.
-    Settings end with it, so that they hold behind a transaction pooler too. In a pipeline it costs no round trip.
+    A server that hangs in it is ended by the database, so that it keeps no locks. Settings end with the transaction,
+    so that they hold behind a transaction pooler too. In a pipeline it costs no round trip.
     """
     await connection.execute(_BEGIN)
-    await connection.execute(_SETTINGS, (f"{int(wait_seconds * 1000)}ms",))
-    if connection.info.server_version >= 170_000:
-        await connection.execute(_NO_TIME_LIMIT)
+    settings = _SETTINGS if connection.info.server_version < 170_000 else _SETTINGS_SINCE_17
+    await connection.execute(settings, (f"{int(wait_seconds * 1000)}ms",))

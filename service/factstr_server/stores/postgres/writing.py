@@ -56,7 +56,8 @@ class _Locked(NamedTuple):
     transaction_id: int
     head: int
     occurred_at: datetime
-    newer: Found
+    newer: Found | None
+    """Facts above the position that was looked at before; None when nobody asked."""
     keys: dict[str, tuple[bytes, Committed]]
     cursors: dict[str, CursorState]
 
@@ -110,9 +111,11 @@ class Writer:
         conditions = conditions_of(group)
         looked_at = self._continuity.known.sequence_number
         known = await look_up_versions(self._reader, connection, conditions, looked_at)
-        locked = await self._lock(connection, group, looked_at)
+        locked = await self._lock(connection, group, looked_at, conditions=bool(conditions))
         known.head_now = locked.head
-        if locked.newer.cut:
+        if not locked.newer:
+            pass
+        elif locked.newer.cut:
             for query, _ in conditions:
                 newer = await self._reader.version(connection, query, looked_at)
                 if newer is not None:
@@ -123,7 +126,12 @@ class Writer:
         return decision, decision.decide_all(group), locked
 
     async def _lock(
-        self, connection: AsyncConnection, group: Sequence[PreparedAppend | Advance], looked_at: int
+        self,
+        connection: AsyncConnection,
+        group: Sequence[PreparedAppend | Advance],
+        looked_at: int,
+        *,
+        conditions: bool,
     ) -> _Locked:
         keys, names = keys_of(group), sorted(moved_streams(group))
         async with connection.pipeline():
@@ -154,9 +162,11 @@ class Writer:
                 ),
                 (names,),
             )
-            newer = await self._reader.ask(
-                connection, EVERYTHING, Window(looked_at), _MOST_NEWER_FACTS, _MOST_NEWER_BYTES
-            )
+            newer = None
+            if conditions:
+                newer = await self._reader.ask(
+                    connection, EVERYTHING, Window(looked_at), _MOST_NEWER_FACTS, _MOST_NEWER_BYTES
+                )
         row = await head.fetchone()
         assert row, "the first migration makes it"
         transaction_id, sequence_number, occurred_at = row
@@ -165,7 +175,7 @@ class Writer:
             transaction_id,
             sequence_number,
             occurred_at,
-            await self._reader.found(newer, _MOST_NEWER_FACTS, _MOST_NEWER_BYTES),
+            await self._reader.found(newer, _MOST_NEWER_FACTS, _MOST_NEWER_BYTES) if newer else None,
             {
                 key: (bytes(fingerprint), Committed(first, last, at))
                 for key, fingerprint, first, last, committed_at in (
@@ -228,6 +238,7 @@ class Writer:
         await connection.execute(
             self._sql(
                 """
+                WITH moved AS (UPDATE {schema}.head SET sequence_number = %s)
                 INSERT INTO {schema}.records (
                     sequence_number, occurred_at, event_type, metadata, payload, framing, opening_bytes, payload_bytes,
                     terms
@@ -237,7 +248,7 @@ class Writer:
                     AS u (event_type, metadata, payload, framing, opening, bytes, terms, place)
                 """
             ),
-            (Int8(locked.head), locked.occurred_at, *rows[:-1]),
+            (Int8(decision.accepted.head), Int8(locked.head), locked.occurred_at, *rows[:-1]),
         )
         larger = [batch for batch in decision.batches if batch[0] != batch[1]]
         if larger:
@@ -247,9 +258,6 @@ class Writer:
             )
         if decision.new_keys:
             await self._insert_keys(connection, decision, locked)
-        await connection.execute(
-            self._sql("UPDATE {schema}.head SET sequence_number = %s"), (Int8(decision.accepted.head),)
-        )
 
     async def _insert_keys(
         self, connection: AsyncConnection, decision: GroupDecision, locked: _Locked
