@@ -34,8 +34,7 @@ class LiveStreams:
 
     async def stream(self, query: CompiledQuery, after: int | None) -> AsyncGenerator[StreamItem, None]:
         """Batches after a position (None = the head), without an end. Raises Refusal."""
-        # Not where this server's streams are: another server may have committed since.
-        subscription = await self.subscribe(query, await self._store.head() if after is None else after)
+        subscription = await self.subscribe(query, after)
         try:
             yield Started(subscription.position)
             while True:
@@ -47,14 +46,24 @@ class LiveStreams:
         """The loop's time until which a stream may be silent."""
         return asyncio.get_running_loop().time() + self._heartbeat_seconds
 
-    async def subscribe(self, query: CompiledQuery, after: int) -> Subscription:
-        """The caller leaves it. Raises Refusal: CURSOR_AHEAD_OF_LOG where the position is beyond the head."""
-        if after > self._dispatcher.position:
-            # A commit may be durable, and seen by a reader, a moment before this server's streams hear of it.
-            head = await self._store.head()
-            if after > head:
-                raise cursor_ahead_of_log(after, head)
-        subscription = Subscription(self._store, self._dispatcher, self._read_ahead, query, after)
+    async def subscribe(self, query: CompiledQuery, after: int | None) -> Subscription:
+        """A stream after a position (None = the head). The caller leaves it. Raises Refusal: CURSOR_AHEAD_OF_LOG where
+        the position is beyond the head.
+
+        The head is the store's: another server may have committed what this server's streams have not heard of, and
+        so may this one, a moment ago.
+        """
+        head = await self._store.head()
+        if after is not None and after > head:
+            raise cursor_ahead_of_log(after, head)
+        subscription = Subscription(
+            self._store,
+            self._dispatcher,
+            self._read_ahead,
+            query,
+            after=head if after is None else after,
+            head=head,
+        )
         self._subscriptions.add(subscription)
         if self._closed:
             subscription.end(self._closed())

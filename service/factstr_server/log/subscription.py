@@ -66,13 +66,17 @@ class Subscription:
         dispatcher: Dispatcher,
         read_ahead: ReadAhead,
         query: CompiledQuery,
+        *,
         after: int,
+        head: int,
     ) -> None:
+        """`head` is the store's when the stream begins: it is caught up no sooner than there."""
         self._store = store
         self._dispatcher = dispatcher
         self._query = query
         self._seat = dispatcher.take_seat(query)
         self._seat.position = after
+        self._begun_at_head = head
         self._page_bytes = _FIRST_PAGE_BYTES
         self._caught_up_is_news = True
         self._ahead = PagesAhead(read_ahead)
@@ -116,7 +120,7 @@ class Subscription:
         while True:
             if self._ended.done():
                 raise self._ended.result()
-            if self._seat.position < self._dispatcher.position:
+            if self._seat.position < max(self._dispatcher.position, self._begun_at_head):
                 page = await self._read(due, max_batches)
                 if page and page.frames:
                     return Batches(page.frames, page.ranges)
@@ -145,9 +149,11 @@ class Subscription:
 
     async def _read(self, due: float, max_batches: int | None) -> BatchPage | None:
         """The next page; None when the store has not answered until `due`, or the stream has ended."""
+        # What the dispatcher has not heard of when the stream begins is in no tail.
+        unheard = self._seat.position >= self._dispatcher.position
         window = BatchWindow(
             self._seat.position,
-            self._dispatcher.position,
+            self._begun_at_head if unheard else self._dispatcher.position,
             max_batches=max_batches,
             max_bytes=self._page_bytes,
             joined=max_batches is None,
@@ -156,7 +162,7 @@ class Subscription:
         if self._ahead:
             page = self._ahead.take()
             self._read_ahead(window, page)
-        elif self._reading or not (page := self._dispatcher.read_tail(self._seat, window)):
+        elif self._reading or unheard or not (page := self._dispatcher.read_tail(self._seat, window)):
             page = await self._read_from_store(window, due)
         elif not page.frames:
             # A long way through the tail without a match: others go on.
