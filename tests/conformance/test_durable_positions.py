@@ -261,6 +261,7 @@ async def consumed(store: Driver, stream: Stream) -> None:
 
 async def test_awaiting_reads_ones_own_writes_through_a_projection(store: Driver) -> None:
     async with store.stream_to_durable("s", A) as stream:
+        await stream.started()
         consuming = asyncio.create_task(consumed(store, stream))
         for _ in range(20):
             for types in (["a"], ["b"], ["b", "a"], ["b", "b"]):
