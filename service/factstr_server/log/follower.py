@@ -27,6 +27,9 @@ from factstr_server.stores.protocol import BatchPage, BatchWindow, Committed, Lo
 MOST_FOLLOWED: Final = 5_000
 """Facts. Of more than that at once each stream reads what it wants."""
 
+_MOST_WAITING: Final = 10_000
+"""Own batches that are kept for when the foreign ones below them are here."""
+
 _PAGE_BYTES: Final = 1024 * 1024
 _MADE_HERE_BYTES: Final = 64 * 1024
 """Larger pages are taken apart in a thread, so that the event loop goes on."""
@@ -66,6 +69,9 @@ class Follower:
             self._dispatcher.committed(batches)
         else:
             self._waiting.extend(batches)
+            if len(self._waiting) > _MOST_WAITING:
+                # The store cannot be read, or not fast enough: these are read there too then.
+                self._waiting.clear()
             self.head_seen(batches[-1].last)
 
     def head_seen(self, head: int) -> None:
