@@ -1,8 +1,8 @@
 """What FACTSTR costs, measured as its clients see it, beside the least that gRPC allows.
 
 `python -m benchmarks` runs scenarios against real servers, checks that each log holds exactly what was acknowledged,
-prints a table and writes JSON. Nothing here is imported by the service; only the empty server, and what fills a log for
-a replay, import from it.
+prints a table and writes JSON. Nothing here is imported by the service; only the empty server, what fills a log, and
+what asks a store without a server import from it. `postgres` borrows from the tests how a PostgreSQL is brought along.
 """
 
 import os

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
+import psycopg
 import uvloop
 
 from benchmarks.facts import VARIABLE, fact_source
@@ -17,7 +18,7 @@ from benchmarks.machine import description
 from benchmarks.presets import PRESETS
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import as_json, as_markdown, machine_as_markdown
-from benchmarks.results import Result, Setting
+from benchmarks.results import Result, Setting, Skipped
 from benchmarks.scenarios import SCENARIOS
 
 
@@ -63,6 +64,7 @@ async def _run(given: argparse.Namespace) -> int:
     gc.freeze()
     results: list[Result] = []
     failures: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="factstr-benchmark-", dir=given.directory) as directory:
         machine = description(Path(directory))
         print(
@@ -74,14 +76,17 @@ async def _run(given: argparse.Namespace) -> int:
             folder.mkdir()
             try:
                 result = await SCENARIOS[name](Setting(preset, source, folder))
-            except* (CheckFailed, ProcessFailed, grpc.aio.AioRpcError) as group:
+            except* Skipped as group:
+                skipped[name] = "; ".join(map(str, _leaves(group)))
+                print(f"## {name}\n\nskipped: {skipped[name]}\n", flush=True)
+            except* (CheckFailed, ProcessFailed, grpc.aio.AioRpcError, psycopg.Error) as group:
                 failures[name] = "; ".join(map(str, _leaves(group)))
                 print(f"{name} FAILED: {failures[name]}\n", file=sys.stderr, flush=True)
             else:
                 results.append(result)
                 print(as_markdown(result), flush=True)
     if given.json:
-        figures = as_json(machine, source.origin, preset, results, failures)
+        figures = as_json(machine, source.origin, preset, results, failures=failures, skipped=skipped)
         given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return 1 if failures else 0
 

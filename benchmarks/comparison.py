@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 from benchmarks.load import Sample
 
+RatioOf = Literal["rate", "latency", "events"]
+"""Ratios are of calls a second, of median latencies, or of events a second."""
 Measure = Callable[[], Awaitable[Sample]]
 Parameter = int | str | bool
 
@@ -54,17 +56,34 @@ class Variant:
 
 
 async def compared(
-    variants: list[Variant], rounds: int, ratio_of: Literal["rate", "latency"]
+    variants: list[Variant], rounds: int, ratio_of: RatioOf
 ) -> tuple[list[Row], Mapping[str, list[Sample]]]:
-    """The rows of all variants, and their samples by name. The round that warms up is not counted."""
+    """The rows of all variants, and their samples by name."""
+    samples = await measured(variants, rounds)
+    return rows_of(variants, samples, ratio_of), samples
+
+
+async def measured(variants: list[Variant], rounds: int) -> Mapping[str, list[Sample]]:
+    """The samples of all variants by name. The round that warms up is not counted."""
     samples: dict[str, list[Sample]] = {variant.name: [] for variant in variants}
     for number in range(rounds + 1):
         for variant in variants if number % 2 else reversed(variants):
             sample = await variant.measure()
             if number:
                 samples[variant.name].append(sample)
+    return samples
+
+
+def rows_of(variants: list[Variant], samples: Mapping[str, list[Sample]], ratio_of: RatioOf) -> list[Row]:
+    """Rows of variants that were measured in the same rounds, the first one compared with the others."""
     baseline = samples[variants[0].name]
-    return [_row(variant, samples[variant.name], baseline, ratio_of) for variant in variants], samples
+    rows = []
+    for variant in variants:
+        weight = 1.0
+        if ratio_of == "events":
+            weight = (variant.events_per_call or 1) / (variants[0].events_per_call or 1)
+        rows.append(_row(variant, samples[variant.name], baseline, ratio_of, weight))
+    return rows
 
 
 def ratios_of_medians(over: list[Sample], under: list[Sample]) -> Spread:
@@ -79,8 +98,9 @@ def percentile(sample: Sample, share: float) -> float:
 
 
 def _row(
-    variant: Variant, samples: list[Sample], baseline: list[Sample], ratio_of: Literal["rate", "latency"]
+    variant: Variant, samples: list[Sample], baseline: list[Sample], ratio_of: RatioOf, weight: float
 ) -> Row:
+    """`weight`: what a call counts for in a ratio of rates, where one of the baseline's counts for 1."""
     calls = sum(sample.calls for sample in samples)
     rates = Spread.of(sample.calls_per_second for sample in samples)
     if samples is baseline:
@@ -89,7 +109,7 @@ def _row(
         ratio = ratios_of_medians(samples, baseline)
     else:
         ratio = Spread.of(
-            sample.calls_per_second / limit.calls_per_second
+            weight * sample.calls_per_second / limit.calls_per_second
             for sample, limit in zip(samples, baseline, strict=True)
         )
     events = variant.events_per_call

@@ -27,6 +27,8 @@ class Connection:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.append: _Unary = channel.unary_unary(f"/{_STORE}/Append")
         self.append_if: _Unary = channel.unary_unary(f"/{_STORE}/AppendIf")
+        self.stream_all: _Streaming = channel.unary_stream(STREAM_ALL)
+        self.stream_to: _Streaming = channel.unary_stream(STREAM_TO)
         self.query: _Streaming = channel.unary_stream(f"/{_STORE}/Query")
         self.publish: _Unary = channel.unary_unary(f"/{EMPTY}/Publish")
         self.empty_unary: _Unary = channel.unary_unary(f"/{EMPTY}/Unary")

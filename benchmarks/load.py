@@ -5,13 +5,18 @@ import gc
 from array import array
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from time import perf_counter
-from typing import NamedTuple
-
-from benchmarks.processes import ServerProcess
+from time import perf_counter, process_time
+from typing import NamedTuple, Protocol
 
 Call = Callable[[int], Awaitable[object]]
 """Makes one call to the end; the number is the caller's."""
+
+
+class Busy(Protocol):
+    """What works while it is loaded: a server's process, or several."""
+
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
 
 
 class Sample(NamedTuple):
@@ -21,6 +26,8 @@ class Sample(NamedTuple):
     """Of every call, in seconds."""
     seconds: float
     server_cpu_seconds: float
+    load_cpu_seconds: float
+    """Of this process, which plays the clients."""
 
     @property
     def calls(self) -> int:
@@ -31,7 +38,7 @@ class Sample(NamedTuple):
         return self.calls / self.seconds
 
 
-async def many_at_once(server: ServerProcess, callers: int, seconds: float, call: Call) -> Sample:
+async def many_at_once(server: Busy, callers: int, seconds: float, call: Call) -> Sample:
     """As many calls as `callers` make in a time, each one after the answer to its last one."""
     latencies = array("d")
 
@@ -44,27 +51,29 @@ async def many_at_once(server: ServerProcess, callers: int, seconds: float, call
             now = then
 
     with _undisturbed():
-        cpu = server.cpu_seconds()
+        cpu, own_cpu = server.cpu_seconds(), process_time()
         begin = perf_counter()
         end = begin + seconds
         async with asyncio.TaskGroup() as group:
             for number in range(callers):
                 group.create_task(caller(number))
-        return Sample(latencies, perf_counter() - begin, server.cpu_seconds() - cpu)
+        seconds, own_cpu = perf_counter() - begin, process_time() - own_cpu
+        return Sample(latencies, seconds, server.cpu_seconds() - cpu, own_cpu)
 
 
-async def one_by_one(server: ServerProcess, count: int, call: Call) -> Sample:
+async def one_by_one(server: Busy, count: int, call: Call) -> Sample:
     """A number of calls, one after the other."""
     latencies = array("d")
     with _undisturbed():
-        cpu = server.cpu_seconds()
+        cpu, own_cpu = server.cpu_seconds(), process_time()
         begin = now = perf_counter()
         for number in range(count):
             await call(number)
             then = perf_counter()
             latencies.append(then - now)
             now = then
-        return Sample(latencies, now - begin, server.cpu_seconds() - cpu)
+        own_cpu = process_time() - own_cpu
+        return Sample(latencies, now - begin, server.cpu_seconds() - cpu, own_cpu)
 
 
 async def messages(call: AsyncIterable[bytes]) -> list[bytes]:

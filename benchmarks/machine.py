@@ -29,7 +29,7 @@ def description(folder: Path) -> dict[str, str | int | float]:
         "protobuf": google.protobuf.__version__,
         "uvloop": version("uvloop"),
         "sqlite": apsw.sqlite_lib_version(),
-        "file_system": _file_system(folder),
+        "file_system": file_system(folder),
         "flush_ms": round(_flush_milliseconds(folder), 3),
         "load_average_before": round(os.getloadavg()[0], 2),
         "commit": _commit(),
@@ -45,7 +45,7 @@ def _after(path: str, name: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
-def _file_system(folder: Path) -> str:
+def file_system(folder: Path) -> str:
     try:
         mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     except OSError:

@@ -22,6 +22,19 @@ class StreamSizes(NamedTuple):
     """Subscribers that do not read; in the second case each of them holds a batch of 3 MiB."""
 
 
+class PostgresSizes(NamedTuple):
+    """The size of the scenario on PostgreSQL."""
+
+    seconds: float
+    """How long appends are measured in a round."""
+    copied_rows: int
+    """In each transaction of the COPY."""
+    servers: int
+    """On one schema, with one writer each."""
+    log_sizes: tuple[int, ...]
+    """Facts in the logs that are looked up and replayed, smallest first; none for no such logs."""
+
+
 class Preset(NamedTuple):
     """The size of a run."""
 
@@ -40,17 +53,26 @@ class Preset(NamedTuple):
     """Queries of each kind and log in a round."""
     streams: "StreamSizes"
     """What the scenarios of streams measure."""
+    postgres: PostgresSizes
 
 
 _QUICK_STREAMS: Final = StreamSizes(2, 50_000, 10, (1, 100), 200, 10_000, 40, 10)
 _STANDARD_STREAMS: Final = StreamSizes(5, 500_000, 20, (1, 100, 1_000), 1_000, 200_000, 500, 100)
 _FULL_STREAMS: Final = StreamSizes(11, 500_000, 40, (1, 100, 1_000), 1_000, 200_000, 500, 500)
 
+_NO_LOGS: Final = PostgresSizes(0.25, 4_000, 4, ())
+_LOGS: Final = PostgresSizes(1.0, 10_000, 10, (100_000, 1_000_000))
+_LARGER_LOGS: Final = PostgresSizes(2.0, 10_000, 10, (100_000, 2_000_000))
+
 PRESETS: Final = {
     preset.name: preset
     for preset in (
-        Preset("quick", 2, 0.4, (1, 8, 64), (1_000, 10_000), 20, 50, _QUICK_STREAMS),
-        Preset("standard", 7, 1.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 200, _STANDARD_STREAMS),
-        Preset("full", 15, 2.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 400, _FULL_STREAMS),
+        Preset("quick", 2, 0.4, (1, 8, 64), (1_000, 10_000), 20, 50, _QUICK_STREAMS, _NO_LOGS),
+        Preset(
+            "standard", 7, 1.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 200, _STANDARD_STREAMS, _LOGS
+        ),
+        Preset(
+            "full", 15, 2.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 400, _FULL_STREAMS, _LARGER_LOGS
+        ),
     )
 }

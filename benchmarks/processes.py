@@ -58,11 +58,22 @@ def process_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("FACTSTR_", "GRPC_"))}
 
 
+def sqlite_url(database: Path) -> str:
+    return f"sqlite:///{database}"
+
+
 @asynccontextmanager
 async def factstr_server(database: Path) -> AsyncIterator[ServerProcess]:
     """FACTSTR on a SQLite file, with its defaults: every commit is durable before it is answered."""
-    words = ["factstr_server", "serve", "--store", f"sqlite:///{database}", "--listen", "127.0.0.1:0"]
-    async with _running(words, database.with_suffix(".log")) as server:
+    async with factstr_server_on(sqlite_url(database), database.with_suffix(".log")) as server:
+        yield server
+
+
+@asynccontextmanager
+async def factstr_server_on(store: str, log: Path) -> AsyncIterator[ServerProcess]:
+    """FACTSTR on the store of a URL, with its defaults. What it says goes to the log."""
+    words = ["factstr_server", "serve", "--store", store, "--listen", "127.0.0.1:0"]
+    async with _running(words, log) as server:
         yield server
 
 

@@ -2,16 +2,29 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Final
 
-from benchmarks.comparison import Row, Spread
+from benchmarks.comparison import RatioOf, Row, Spread
 from benchmarks.presets import Preset
 from benchmarks.results import FigureTable, Result, Table
+
+_RATIOS: Final[Mapping[RatioOf, str]] = {
+    "rate": "of {}'s rate",
+    "latency": "times {}'s p50",
+    "events": "of {}'s events/s",
+}
 
 Machine = Mapping[str, str | int | float]
 
 
 def as_json(
-    machine: Machine, data: str, preset: Preset, results: Sequence[Result], failures: Mapping[str, str]
+    machine: Machine,
+    data: str,
+    preset: Preset,
+    results: Sequence[Result],
+    *,
+    failures: Mapping[str, str],
+    skipped: Mapping[str, str],
 ) -> dict[str, object]:
     return {
         "machine": dict(machine),
@@ -22,11 +35,14 @@ def as_json(
             for result in results
         ],
         "failures": dict(failures),
+        "skipped": dict(skipped),
     }
 
 
 def as_markdown(result: Result) -> str:
     lines = [f"## {result.scenario}", ""]
+    if result.notes:
+        lines += [*(f"- {note}" for note in result.notes), ""]
     for table in result.tables:
         lines += [*_table(table), ""]
     for figures in result.figures:
@@ -50,7 +66,7 @@ def machine_as_markdown(machine: Machine, data: str) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    ratio = f"of {table.limit}'s rate" if table.ratio_of == "rate" else f"times {table.limit}'s p50"
+    ratio = _RATIOS[table.ratio_of].format(table.limit)
     extras = sorted({name for row in table.rows for name in row.extra})
     heads = [
         "calls/s",

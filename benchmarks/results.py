@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from benchmarks.comparison import Row, Spread
+from benchmarks.comparison import RatioOf, Row, Spread
 from benchmarks.facts import FactSource
 from benchmarks.presets import Preset
 
@@ -23,7 +23,7 @@ class Table:
     """Rows measured in the same rounds; ratios are to the first one."""
 
     title: str
-    ratio_of: Literal["rate", "latency"]
+    ratio_of: RatioOf
     rows: list[Row]
     limit: str = "the empty call"
     """What the first row is."""
@@ -47,6 +47,10 @@ class FigureTable:
     """How the figures are to be read."""
 
 
+class Skipped(Exception):
+    """A scenario needs something that this machine has not got."""
+
+
 class Expectation(NamedTuple):
     """A figure that somebody counts on. Not met is told, but no failure: machines differ."""
 
@@ -61,6 +65,8 @@ class Result:
     """What one scenario found. A failed check is an exception instead."""
 
     scenario: str
+    notes: list[str] = field(default_factory=list)
+    """What must be known of the place where it was found."""
     tables: list[Table] = field(default_factory=list)
     figures: list[FigureTable] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)

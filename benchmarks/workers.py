@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.facts import VARIABLE
 from benchmarks.ledger import CheckFailed
 from benchmarks.processes import STOP_SECONDS, ProcessFailed, process_environment
 
@@ -62,11 +64,16 @@ async def worker() -> AsyncIterator[Worker]:
             await process.wait()
 
 
-async def filled(database: Path, plan: str, facts: int) -> None:
-    """Makes a log (`benchmarks.filling`)."""
-    words = ("-m", "benchmarks.filling", str(database), plan, str(facts))
+async def filled(store: str, plan: str, facts: int, contexts: int | None = None) -> None:
+    """Makes a log (`benchmarks.filling`) in the store of a URL."""
+    words = ["-m", "benchmarks.filling", store, plan, str(facts)]
+    if contexts is not None:
+        words.append(str(contexts))
+    environment = process_environment()
+    if VARIABLE in os.environ:
+        environment[VARIABLE] = os.environ[VARIABLE]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdin=DEVNULL, env=process_environment(), cwd=_ROOT
+        sys.executable, *words, stdin=DEVNULL, env=environment, cwd=_ROOT
     )
     try:
         code = await process.wait()

@@ -4,7 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from benchmarks.results import Result, Setting
-from benchmarks.scenarios import append, append_if, context_query, delivery, filtered, replay, stuck
+from benchmarks.scenarios import (
+    append,
+    append_if,
+    context_query,
+    delivery,
+    filtered,
+    postgresql,
+    replay,
+    stuck,
+)
 
 SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
     "append": append.run,
@@ -14,4 +23,5 @@ SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
     "delivery": delivery.run,
     "filtered": filtered.run,
     "stuck": stuck.run,
+    "postgresql": postgresql.run,
 }

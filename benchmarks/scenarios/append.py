@@ -7,6 +7,7 @@ for another request refused, and both commit nothing.
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle, islice
+from typing import NamedTuple
 
 import grpc
 
@@ -38,7 +39,7 @@ async def _measure(setting: Setting, result: Result, events: int, callers: int) 
     preset = setting.preset
     name = f"append-{events}-{callers}"
     async with bench(setting, name) as place:
-        appends = _Appends(place.connection, setting.source, events)
+        appends = Appends(place.connection, prepared_requests(setting.source, events))
         keyed = {"events": events, "callers": callers, "keys": True}
         rows, _ = await compared(
             [
@@ -60,25 +61,40 @@ async def _measure(setting: Setting, result: Result, events: int, callers: int) 
             "rate",
         )
         result.tables.append(
-            Table(f"Appends of {_count(events, 'event')}, {_count(callers, 'caller')}", "rate", rows)
+            Table(f"Appends of {counted(events, 'event')}, {counted(callers, 'caller')}", "rate", rows)
         )
         repeats = await appends.check_repeats()
         result.checks.append(f"{name}: {await appends.ledger.check(place.connection)}; {repeats}")
         result.peak_memory_mib[name] = place.server.peak_memory_mib() or 0
 
 
-class _Appends:
+class Request(NamedTuple):
+    """An append, encoded, and its facts."""
+
+    encoded: bytes
+    facts: Sequence[Fact]
+
+
+def prepared_requests(source: FactSource, events: int) -> list[Request]:
+    """Appends of so many events each."""
+    batches = [
+        [source.fact(number) for number in range(first, first + events)]
+        for first in range(0, PREPARED_EVENTS // (4 if events == 1 else 1), events)
+    ]
+    return [Request(append_request(batch), batch) for batch in batches]
+
+
+class Appends:
     """Prepared requests, handed out in turn, and what became of them."""
 
-    def __init__(self, connection: Connection, source: FactSource, events: int) -> None:
+    def __init__(
+        self, connection: Connection, requests: Sequence[Request], ledger: Ledger | None = None
+    ) -> None:
+        """With the ledger of a log that others append to as well."""
         self._connection = connection
-        self.ledger = Ledger()
+        self._requests = cycle(requests)
+        self.ledger = ledger or Ledger()
         self._keyed: list[tuple[bytes, bytes]] = []
-        batches = [
-            [source.fact(number) for number in range(first, first + events)]
-            for first in range(0, PREPARED_EVENTS // (4 if events == 1 else 1), events)
-        ]
-        self._requests = cycle([(append_request(batch), batch) for batch in batches])
 
     async def append(self, _: int) -> None:
         request, facts = next(self._requests)
@@ -145,5 +161,5 @@ def _expectations(tables: list[Table]) -> list[Expectation]:
     ]
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"

@@ -28,7 +28,7 @@ async def run(setting: Setting) -> Result:
     for callers in setting.preset.callers:
         name = f"append_if-{callers}"
         async with bench(setting, name) as place:
-            distinct = _DistinctContexts(place.connection, setting.source)
+            distinct = DistinctContexts(place.connection, setting.source)
             rows, _ = await compared(
                 [
                     place.limit(callers, setting.preset.seconds),
@@ -79,15 +79,16 @@ async def _contended(setting: Setting, result: Result) -> None:
         result.peak_memory_mib[name] = place.server.peak_memory_mib() or 0
 
 
-class _DistinctContexts:
+class DistinctContexts:
     """Every caller opens a context, appends to it a few times with the version it knows, and opens the next."""
 
-    def __init__(self, connection: Connection, source: FactSource) -> None:
+    def __init__(self, connection: Connection, source: FactSource, ledger: Ledger | None = None) -> None:
+        """With the ledger of a log that others append to as well."""
         self._connection = connection
         self._source = source
         self._numbers = count()
         self._open: dict[int, _OpenContext] = {}
-        self.ledger = Ledger()
+        self.ledger = ledger or Ledger()
 
     async def append(self, caller: int) -> None:
         context = self._open.get(caller)

@@ -48,7 +48,7 @@ KINDS = (
 )
 
 
-class _ServedLog(NamedTuple):
+class ServedLog(NamedTuple):
     server: ServerProcess
     connection: Connection
     log: FilledLog
@@ -69,7 +69,7 @@ async def run(setting: Setting) -> Result:
             result.checks.append(
                 f"log of {size:,}: {await log.ledger.check(connection)}; filled with {rate:,.0f} events/s"
             )
-            logs.append(_ServedLog(server, connection, log))
+            logs.append(ServedLog(server, connection, log))
         for kind in KINDS:
             await _measure(setting, result, kind, logs, place.streaming_limit(preset.queries))
         for served in logs:
@@ -78,9 +78,9 @@ async def run(setting: Setting) -> Result:
 
 
 async def _measure(
-    setting: Setting, result: Result, kind: Kind, logs: list[_ServedLog], limit: Variant
+    setting: Setting, result: Result, kind: Kind, logs: list[ServedLog], limit: Variant
 ) -> None:
-    queries = [_Queries(kind, served, setting.preset.queries) for served in logs]
+    queries = [ContextQueries(kind, served, setting.preset.queries) for served in logs]
     variants = [
         Variant(f"{query.served.log.size:,} facts", query.measure, {"facts": query.served.log.size})
         for query in queries
@@ -100,10 +100,10 @@ async def _measure(
     result.checks.append(f"{kind.name}: {checked:,} answers held exactly their context")
 
 
-class _Queries:
+class ContextQueries:
     """Asks for the contexts of one log in turn, and looks at the answers between the measurements."""
 
-    def __init__(self, kind: Kind, served: _ServedLog, queries: int) -> None:
+    def __init__(self, kind: Kind, served: ServedLog, queries: int) -> None:
         self.served = served
         self.checked = 0
         self._kind = kind

@@ -26,7 +26,7 @@ class FilledLog:
         self.contexts = contexts
         self.ledger = Ledger()
         self._source = source
-        self._stride = size // (FACTS_PER_CONTEXT * contexts)
+        self._stride = size // max(FACTS_PER_CONTEXT * contexts, 1)
         self._positions: dict[int, list[tuple[int, Fact]]] = {number: [] for number in range(contexts)}
 
     def case(self, context: int) -> str:
@@ -42,9 +42,10 @@ class FilledLog:
 
         async def appender() -> None:
             while (first := next(firsts)) < self.size:
-                facts = self._facts(first)
+                numbers = self._stretch(first)
+                facts = self.facts(numbers)
                 response = await connection.append(append_request(facts))
-                self.ledger.acknowledged(response, partial(self._facts, first))
+                self.ledger.acknowledged(response, partial(self.facts, numbers))
                 offset = pb.AppendResponse.FromString(response).first_sequence_number - first
                 self._note(first, facts, offset)
 
@@ -56,8 +57,24 @@ class FilledLog:
             positions.sort()
         return self.size / (perf_counter() - begin)
 
-    def _facts(self, first: int) -> Sequence[Fact]:
-        return [self._fact(position) for position in range(first, min(first + _EVENTS_PER_APPEND, self.size))]
+    def loaded(self) -> None:
+        """Says that an empty log was filled elsewhere (`benchmarks.filling`), in order."""
+        for first in range(0, self.size, _EVENTS_PER_APPEND):
+            numbers = self._stretch(first)
+            self._note(first, self.facts(numbers), 1)
+            response = pb.AppendResponse(
+                first_sequence_number=numbers[0] + 1,
+                last_sequence_number=numbers[-1] + 1,
+                committed_count=len(numbers),
+            )
+            self.ledger.acknowledged(response.SerializeToString(), partial(self.facts, numbers))
+
+    def facts(self, positions: range) -> Sequence[Fact]:
+        """A stretch of the log, whose first position is 0."""
+        return [self._fact(position) for position in positions]
+
+    def _stretch(self, first: int) -> range:
+        return range(first, min(first + _EVENTS_PER_APPEND, self.size))
 
     def _fact(self, position: int) -> Fact:
         context = self._context_at(position)

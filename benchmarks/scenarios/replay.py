@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from benchmarks.comparison import Spread
 from benchmarks.connection import RECORDED, STREAM_ALL, STREAM_TO
-from benchmarks.processes import ServerProcess, empty_server, factstr_server
+from benchmarks.processes import ServerProcess, empty_server, factstr_server, sqlite_url
 from benchmarks.results import Expectation, FigureRow, FigureTable, Result, Setting, at_least
 from benchmarks.stream_facts import GROUPS, PLANS, group_query
 from benchmarks.workers import Worker, filled, worker
@@ -58,7 +58,7 @@ async def run(setting: Setting) -> Result:
         facts = setting.preset.streams.replayed_facts
         async with asyncio.TaskGroup() as group:
             for plan, database in databases.items():
-                group.create_task(filled(database, plan, facts))
+                group.create_task(filled(sqlite_url(database), plan, facts))
         async with AsyncExitStack() as stack:
             logs = []
             for plan, database in databases.items():

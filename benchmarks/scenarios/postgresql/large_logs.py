@@ -1,0 +1,92 @@
+"""Logs of two sizes that the store was filled with, each served, and open as a store in this process too."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import perf_counter
+
+from benchmarks.connection import Connection, connected
+from benchmarks.facts import COMMON_MEMBER, Fact
+from benchmarks.postgres import Database
+from benchmarks.processes import ServerProcess, factstr_server_on
+from benchmarks.results import Result, Setting
+from benchmarks.scenarios.filled_log import FilledLog
+from benchmarks.workers import filled
+from factstr.v1 import event_store_service_pb2 as pb
+from factstr_server.stores.opening import store_by_url
+from factstr_server.stores.protocol import Committed, Store, StoreOptions
+
+PLAN = "single facts"
+BESIDE = Fact("Noted", '{"case":{"id":"beside all contexts"}}')
+"""Appended while contexts are looked up. It belongs to none of them."""
+
+
+class LargeLog:
+    """A log, its server, and its store in this process, as one more server has it."""
+
+    def __init__(self, log: FilledLog, server: ServerProcess, connection: Connection, store: Store) -> None:
+        self.log = log
+        self.server = server
+        self.connection = connection
+        self.store = store
+        self.common = 0
+        """How many of its facts hold the common member."""
+        self.last_common = 0
+        for position in range(log.size):
+            if COMMON_MEMBER in log.facts(range(position, position + 1))[0].payload:
+                self.common += 1
+                self.last_common = position + 1
+
+    @property
+    def size(self) -> int:
+        return self.log.size
+
+    def acknowledged(self, response: bytes) -> None:
+        """`BESIDE` was appended."""
+        self.log.ledger.acknowledged(response, _beside)
+
+    def committed(self, outcome: object) -> None:
+        """`BESIDE` was committed by the store itself."""
+        assert isinstance(outcome, Committed), outcome
+        first, last, _ = outcome
+        response = pb.AppendResponse(
+            first_sequence_number=first, last_sequence_number=last, committed_count=1
+        )
+        self.acknowledged(response.SerializeToString())
+
+    async def check(self, result: Result) -> None:
+        result.checks.append(f"log of {self.size:,}: {await self.log.ledger.check(self.connection)}")
+        result.peak_memory_mib[f"log of {self.size:,}"] = self.server.peak_memory_mib() or 0
+
+
+@asynccontextmanager
+async def large_logs(setting: Setting, database: Database, result: Result) -> AsyncIterator[list[LargeLog]]:
+    logs = []
+    async with AsyncExitStack() as stack:
+        for size in setting.preset.postgres.log_sizes:
+            url, schema = stack.enter_context(database.store(f"log_{size}"))
+            begin = perf_counter()
+            await filled(url, PLAN, size, setting.preset.contexts)
+            rate = size / (perf_counter() - begin)
+            # As it is a while after it was filled: autovacuum does it sooner or later.
+            with database.connect() as connection:
+                connection.execute(f'VACUUM ANALYZE "{schema}".records')
+            server = await stack.enter_async_context(
+                factstr_server_on(url, setting.folder / f"log-{size}.log")
+            )
+            connected_to = await stack.enter_async_context(connected(server.address))
+            store = store_by_url(url, StoreOptions())
+            await store.open()
+            stack.push_async_callback(store.close)
+            log = FilledLog(setting.source, size, setting.preset.contexts)
+            log.loaded()
+            logs.append(LargeLog(log, server, connected_to, store))
+            share = logs[-1].common / size
+            result.notes.append(
+                f"log of {size:,}: filled through the store with {rate:,.0f} facts/s; {share:.0%} of it hold the "
+                "common member"
+            )
+        yield logs
+
+
+def _beside() -> list[Fact]:
+    return [BESIDE]
