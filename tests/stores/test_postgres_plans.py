@@ -107,7 +107,9 @@ class Log:
             ) AS numbered
             """
         )
-        self.run("CREATE INDEX records_terms ON {schema}.records USING gin (terms) WITH (fastupdate = off)")
+        self.run(
+            "CREATE INDEX records_terms ON {schema}.records USING gin (terms) WITH (gin_pending_list_limit = 64)"
+        )
         self.run(f"UPDATE {{schema}}.head SET sequence_number = {FACTS}")
 
     def candidates(self, query: CompiledQuery, *, after: int = 0, descending: bool, most: int) -> list[int]:

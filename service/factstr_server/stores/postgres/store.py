@@ -175,9 +175,8 @@ class PostgresStore:
             return outcome
 
         try:
-            return await self._change(
-                change, lambda: StoreDisconnected("the connection to PostgreSQL is lost")
-            )
+            # Whoever waits for a lease asks for it whenever it may be free: to announce that would never end.
+            return await self._change(change, lambda: StoreDisconnected(_LOST), announced=False)
         except Refusal:
             if isinstance(outcome, Acquired):
                 # The lease may be in the store, and nobody has it.
@@ -230,9 +229,15 @@ class PostgresStore:
         return await self._read(lambda connection: self._reader.digest(connection, sequence_number))
 
     async def _change(
-        self, change: Callable[[AsyncConnection], Awaitable[T]], in_doubt: Callable[[], Refusal]
+        self,
+        change: Callable[[AsyncConnection], Awaitable[T]],
+        in_doubt: Callable[[], Refusal],
+        *,
+        announced: bool = True,
     ) -> T:
-        """One durable transaction. Where its COMMIT may be lost, `in_doubt` says what that means."""
+        """One durable transaction. Where its COMMIT may be lost, `in_doubt` says what that means. It is announced where
+        somebody at another server may wait for it.
+        """
 
         async def changing() -> T:
             committing = False
@@ -252,7 +257,8 @@ class PostgresStore:
             except StoreDisconnected:
                 self._watch.doubt()
                 raise
-            self._watch.announce()
+            if announced:
+                self._watch.announce()
             return result
 
         return await self._to_the_end(changing())

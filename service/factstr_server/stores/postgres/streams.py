@@ -79,6 +79,10 @@ class StreamTable:
 
     async def acquire(self, connection: AsyncConnection, wanted: Acquisition) -> AcquireOutcome:
         name = wanted.durable_stream
+        # Without a lock, because those who wait ask often.
+        row = await self._row(connection, name)
+        if row and (problem := _not_to_be_had(row, wanted)) is not None:
+            return problem
         row = await self._row(connection, name, lock=True)
         if row is None:
             head = await self._head(connection)
@@ -99,11 +103,8 @@ class StreamTable:
             row = await self._row(connection, name, lock=True)
             if row is None:
                 return await self.acquire(connection, wanted)
-        if row[-1] != wanted.canonical_query:
-            return QueryMismatch()
-        stored = _stored(row)
-        if stored.holder is not None:
-            return LeaseHeld(stored.lease_epoch, stored.holder)
+        if (problem := _not_to_be_had(row, wanted)) is not None:
+            return problem
         lease_epoch = await self._next_lease_epoch(connection)
         await connection.execute(
             self._sql(
@@ -112,7 +113,7 @@ class StreamTable:
             ),
             (Int8(lease_epoch), wanted.holder, self._server_id, name),
         )
-        return Acquired(lease_epoch, stored.cursor)
+        return Acquired(lease_epoch, _stored(row).cursor)
 
     async def release(self, connection: AsyncConnection, durable_stream: str, lease_epoch: int) -> None:
         await connection.execute(
@@ -203,6 +204,13 @@ class StreamTable:
         row = await cursor.fetchone()
         assert row, "the first migration makes it"
         return int(row[0])
+
+
+def _not_to_be_had(row: tuple[Any, ...], wanted: Acquisition) -> QueryMismatch | LeaseHeld | None:
+    if row[-1] != wanted.canonical_query:
+        return QueryMismatch()
+    stored = _stored(row)
+    return None if stored.holder is None else LeaseHeld(stored.lease_epoch, stored.holder)
 
 
 def _problem(

@@ -34,8 +34,8 @@ _LOOK_SECONDS: Final = 1.0
 _LOOK_SECONDS_WITHOUT_LISTEN: Final = 0.1
 """After which the watch looks although nobody said anything."""
 
-_LOOKS_APART_SECONDS: Final = 0.01
-_ANNOUNCEMENTS_APART_SECONDS: Final = 0.01
+_LOOKS_APART_SECONDS: Final = 0.05
+_ANNOUNCEMENTS_APART_SECONDS: Final = 0.02
 """So that ten servers that commit all the time do not spend it with telling each other."""
 
 _CONNECT_AGAIN_SECONDS: Final = (0.1, 0.2, 0.4, 0.8)
