@@ -1,10 +1,11 @@
 """`factstr-server` on the command line: what its flags and variables become, and what it refuses."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from factstr_server.cli import settings_from
+from factstr_server.cli import main, settings_from
 from factstr_server.settings import Settings
 
 
@@ -59,3 +60,106 @@ def test_a_variable_that_is_neither_yes_nor_no_is_refused(capsys: pytest.Capture
 def test_seconds_are_a_positive_number(capsys: pytest.CaptureFixture[str], seconds: str) -> None:
     assert "no positive number of seconds" in refusal(capsys, "--drain-seconds", seconds)
     assert "no positive number of seconds" in refusal(capsys, FACTSTR_DRAIN_SECONDS=seconds)
+
+
+def test_how_long_a_store_is_waited_for_and_its_replica_are_settings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store, replica = "postgresql://app@db/facts", "postgresql://app@replica/facts"
+    wanted = Settings(store=store, read_store=replica, unavailable_wait=timedelta(seconds=2.5))
+    flags = ["--store", store, "--read-store", replica, "--unavailable-wait", "2.5"]
+    assert settings_from(flags, {}) == wanted
+    environment = {
+        "FACTSTR_STORE": store,
+        "FACTSTR_READ_STORE": replica,
+        "FACTSTR_UNAVAILABLE_WAIT": "2.5",
+    }
+    assert settings_from([], environment) == wanted
+    assert "no positive number of seconds" in refusal(capsys, "--unavailable-wait", "0")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_help_names_every_command_store_and_flag(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert ends(arguments) == 0
+    said = capsys.readouterr().out
+    for expected in (
+        *("factstr-server migrate --store URL", "factstr-server copy --from URL --to URL", "memory:"),
+        *("sqlite:////absolute.db", "postgresql://user@host:5432/database?schema=factstr", "listen=off"),
+        *("--unavailable-wait SECONDS", "--read-store URL", "examples:"),
+    ):
+        assert expected in said
+
+
+@pytest.mark.parametrize("command", ["migrate", "copy"])
+def test_each_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert ends([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"example:\n  factstr-server {command} --" in said
+    assert "postgresql://user@host:5432/database?schema=factstr" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["frobnicate"], "there is no command 'frobnicate'; one of serve, migrate, copy"),
+        (["migrate"], "--store is missing (or FACTSTR_STORE)"),
+        (["copy", "--from", "sqlite:///x.db"], "--to is missing (or FACTSTR_TO)"),
+        (["copy", "--to", "sqlite:///x.db"], "--from is missing (or FACTSTR_FROM)"),
+        (["migrate", "--store", "memory:", "more"], "unknown: more"),
+        (["migrate", "--storage", "memory:"], "unknown: --storage memory:"),
+        (["--read-store", "postgresql://h/d"], "--read-store needs PostgreSQL, and --store is 'sqlite:///"),
+        (["--store", "postgresql://h/d", "--read-store", "memory:"], "and --read-store is 'memory:'"),
+    ],
+)
+def test_wrong_usage_is_told_and_ends_with_2(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    expected: str,
+) -> None:
+    for name in ("FACTSTR_STORE", "FACTSTR_FROM", "FACTSTR_TO"):
+        monkeypatch.delenv(name, raising=False)
+    assert ends(arguments) == 2
+    assert expected in capsys.readouterr().err
+
+
+def ends(arguments: list[str]) -> int:
+    """The code with which the process ends by itself."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_migrate_says_what_it_did(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/facts.db"
+    assert main(["migrate", "--store", url]) == 0
+    assert capsys.readouterr().out == f"{url}: created, with format 2\n"
+    monkeypatch.setenv("FACTSTR_STORE", url)
+    assert main(["migrate"]) == 0
+    assert capsys.readouterr().out == f"{url}: has format 2 already; nothing to do\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["migrate", "--store", "memory:"], "a memory store ends with its server: it cannot be migrated"),
+        (["migrate", "--store", "sqlite:///no/folder/x.db"], "there is no folder no/folder"),
+        (["migrate", "--store", "x"], "store 'x' cannot be migrated; write sqlite:///relative.db"),
+        (["copy", "--from", "memory:", "--to", "sqlite:///x.db"], "it cannot be copied"),
+        (["copy", "--from", "sqlite:///none.db", "--to", "sqlite:///x.db"], "there is no store at none.db"),
+    ],
+)
+def test_a_failure_is_one_line_and_ends_with_1(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert expected in said.err
+    assert said.err.startswith("factstr-server: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""

@@ -36,17 +36,22 @@ def store_by_url(url: str, options: StoreOptions) -> Store:
     )
 
 
+def sqlite_path(url: str) -> Path:
+    """Raises StoreError."""
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path:
+        raise StoreError(f"store {shown_url(url)!r}: write sqlite:///relative.db or sqlite:////absolute.db")
+    return Path(path)
+
+
 def _memory(url: str, options: StoreOptions) -> Store:
     if url != "memory:":
-        raise StoreError(f"store {url!r}: a memory store takes no path; write memory:")
+        raise StoreError(f"store {shown_url(url)!r}: a memory store takes no path; write memory:")
     return MemoryStore(options)
 
 
 def _sqlite(url: str, options: StoreOptions) -> Store:
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path:
-        raise StoreError(f"store {url!r}: write sqlite:///relative.db or sqlite:////absolute.db")
-    return SqliteStore(Path(path), options)
+    return SqliteStore(sqlite_path(url), options)
 
 
 _BUILT_IN: Final[dict[str, Opener]] = {

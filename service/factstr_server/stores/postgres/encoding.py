@@ -53,7 +53,7 @@ def encoded_rows(decision: GroupDecision) -> Rows:
         framings.append(b"%b%b%b" % (opening, prefix, body[:-payload_size]))
         opening_bytes.append(len(opening))
         payload_bytes.append(payload_size)
-        terms.append(_terms(event.terms, number))
+        terms.append(indexed_terms(event.terms, number))
     return Rows(
         texts(event_types),
         nullable_jsons(metadata),
@@ -66,8 +66,8 @@ def encoded_rows(decision: GroupDecision) -> Rows:
     )
 
 
-def _terms(terms: str, number: int) -> bytes:
-    """Each under its fact's era, and the term of its block."""
+def indexed_terms(terms: str, number: int) -> bytes:
+    """A fact's terms as a `tsvector`: each under its fact's era, and the term of its block."""
     era = era_prefix(number)
     lexemes = f"{era}{terms.replace(' ', LEXEME_END + era)}{LEXEME_END}{era}{block_term(number)}{LEXEME_END}"
     return tsvector(terms.count(" ") + 2, lexemes)

@@ -1,16 +1,19 @@
-"""The schema: numbered SQL files, each applied once, in a transaction of its own, by one server at a time."""
+"""The schema: numbered SQL files, each applied once, together in a transaction, by one server at a time."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection, sql
 
+from factstr_server.stores.migration import Migration
 from factstr_server.stores.postgres.location import Location
+from factstr_server.stores.postgres.transactions import begin
 from factstr_server.stores.protocol import StoreError
 
 OLDEST_SERVER: Final = 150_000
-
 _FILES: Final = sorted(
     (
         file
@@ -19,48 +22,71 @@ _FILES: Final = sorted(
     ),
     key=lambda file: file.name,
 )
+NEWEST_FORMAT: Final = len(_FILES)
 
 
-async def migrate(connection: AsyncConnection, location: Location) -> None:
+async def migrate(connection: AsyncConnection, location: Location) -> Migration:
     """Brings the schema to this version's format, creating it where there is none. Where it has that format already,
     nothing is changed, and no right to change it is needed. Raises StoreError.
     """
-    await _check_database(connection)
-    if await _format(connection, location) == len(_FILES):
-        return
-    try:
-        async with connection.transaction():
+    await check_database(connection)
+    before = await format_of(connection, location)
+    if before != NEWEST_FORMAT:
+        async with changing_format(connection, location):
             # Whoever comes second finds the work done.
-            await connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"factstr {location.schema}",)
-            )
-            await _apply(connection, location)
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise StoreError(
-            f"the schema {location.schema} has not this version's format, and this role may not change it "
-            f"({_first_line(error)}); prepare it once with `factstr-server migrate --store URL` and a role that may"
-        ) from None
+            before = await format_of(connection, location)
+            if before != NEWEST_FORMAT:
+                await apply_files(connection, location, before)
+    return Migration(before, NEWEST_FORMAT)
 
 
-async def _apply(connection: AsyncConnection, location: Location) -> None:
+@asynccontextmanager
+async def changing_format(connection: AsyncConnection, location: Location) -> AsyncIterator[None]:
+    """A transaction, one at a time for a schema. Raises StoreError where the role may not do it."""
+    try:
+        await begin(connection, wait_seconds=0)
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"factstr {location.schema}",)
+        )
+        yield
+        await connection.execute("COMMIT")
+    except BaseException as error:
+        if not connection.closed:
+            with suppress(psycopg.Error):
+                await connection.execute("ROLLBACK")
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            raise StoreError(await _not_allowed(connection, location, error)) from None
+        raise
+
+
+async def apply_files(
+    connection: AsyncConnection, location: Location, before: int | None, *, unfinished: bool = False
+) -> None:
+    """In the caller's transaction: brings the schema from the format that it has to this version's, which is marked as
+    that of an unfinished copy if it is one.
+    """
     schema = sql.Identifier(location.schema)
-    applied = await _format(connection, location)
-    if applied is None:
+    if before is None:
         if not await _exists(connection, location.schema):
             await connection.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
         await connection.execute(
             sql.SQL("CREATE TABLE {}.schema_format (format integer NOT NULL)").format(schema)
         )
         await connection.execute(sql.SQL("INSERT INTO {}.schema_format VALUES (0)").format(schema))
-    for file in _FILES[applied or 0 :]:
+    for file in _FILES[before or 0 :]:
         text = file.read_text(encoding="utf-8").replace("{schema}", schema.as_string(connection))
         await connection.execute(text.encode())
+    await set_format(connection, location, -NEWEST_FORMAT if unfinished else NEWEST_FORMAT)
+
+
+async def set_format(connection: AsyncConnection, location: Location, number: int) -> None:
+    """A negative one is that of an unfinished copy."""
     await connection.execute(
-        sql.SQL("UPDATE {}.schema_format SET format = %s").format(schema), (len(_FILES),)
+        sql.SQL("UPDATE {}.schema_format SET format = %s").format(sql.Identifier(location.schema)), (number,)
     )
 
 
-async def _check_database(connection: AsyncConnection) -> None:
+async def check_database(connection: AsyncConnection) -> None:
     version = connection.info.server_version
     if version < OLDEST_SERVER:
         raise StoreError(f"PostgreSQL {version // 10_000} is too old; use 15 to 18")
@@ -72,13 +98,19 @@ async def _check_database(connection: AsyncConnection) -> None:
         )
 
 
-async def _format(connection: AsyncConnection, location: Location) -> int | None:
-    """Which format the schema has; None when there is none."""
+async def format_of(connection: AsyncConnection, location: Location) -> int | None:
+    """Which format the schema has; None when there is none. Raises StoreError for what cannot be opened: written by a
+    newer version, or a copy that is unfinished.
+    """
     schema = location.schema
     try:
-        cursor = await connection.execute("SELECT to_regclass(%s)", (f"{_quoted(schema)}.schema_format",))
-        row = await cursor.fetchone()
-        if not row or row[0] is None:
+        # From the tables themselves: `to_regclass` remembers what was not there before another server made it.
+        cursor = await connection.execute(
+            "SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = 'schema_format'",
+            (schema,),
+        )
+        if await cursor.fetchone() is None:
             return None
         cursor = await connection.execute(
             sql.SQL("SELECT format FROM {}.schema_format").format(sql.Identifier(schema))
@@ -90,10 +122,15 @@ async def _format(connection: AsyncConnection, location: Location) -> int | None
             "that docs/postgresql.md lists"
         ) from None
     found = row[0] if row else 0
-    if found > len(_FILES):
+    if found > NEWEST_FORMAT:
         raise StoreError(
             f"the schema {schema} has format {found}, written by a newer version; this one knows formats up to "
-            f"{len(_FILES)}, upgrade it"
+            f"{NEWEST_FORMAT}, upgrade it"
+        )
+    if found < 0:
+        raise StoreError(
+            f"the schema {schema} holds an unfinished copy, or one that is under way; drop the schema if nothing "
+            "writes it any more, and copy again"
         )
     return int(found)
 
@@ -101,6 +138,15 @@ async def _format(connection: AsyncConnection, location: Location) -> int | None
 async def _exists(connection: AsyncConnection, schema: str) -> bool:
     cursor = await connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,))
     return await cursor.fetchone() is not None
+
+
+async def _not_allowed(connection: AsyncConnection, location: Location, error: psycopg.Error) -> str:
+    there = await _exists(connection, location.schema)
+    state = "has not this version's format" if there else "does not exist"
+    return (
+        f"the schema {location.schema} {state}, and this role may not {'change' if there else 'create'} it "
+        f"({_first_line(error)}); prepare it once with `factstr-server migrate --store URL` and a role that may"
+    )
 
 
 def _quoted(name: str) -> str:

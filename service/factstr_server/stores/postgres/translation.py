@@ -13,6 +13,7 @@ from factstr_server.contract.errors import (
     store_full,
     store_unavailable,
 )
+from factstr_server.stores.protocol import StoreError
 
 _PASSING = (
     # Somebody holds a lock, an administrator ended a statement, or two transactions waited for each other.
@@ -54,6 +55,15 @@ def translated_errors(in_doubt: Callable[[], Refusal] | None = None) -> Iterator
         raise StoreDisconnected(_shown(error)) from error
     except (psycopg.OperationalError, OSError) as error:
         raise (in_doubt() if in_doubt else StoreDisconnected(_shown(error))) from error
+
+
+@contextmanager
+def told_to_people(name: str) -> Iterator[None]:
+    """PostgreSQL's errors as StoreError, on one line."""
+    try:
+        yield
+    except (psycopg.Error, OSError) as error:
+        raise StoreError(f"cannot use {name}: {' '.join(str(error).split())}") from None
 
 
 def _shown(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 from uuid import uuid4
 
 import apsw
@@ -131,6 +132,18 @@ def open_reader(database: Path) -> apsw.Connection:
     return connection
 
 
+def open_unchanged(database: Path) -> apsw.Connection:
+    """For reading under the file's lock. Leaves nothing behind, not even beside the file, where that is possible: where
+    its server has stopped in order, and all commits are in the file itself.
+    """
+    file = database.resolve()
+    if file.with_name(file.name + "-wal").exists():
+        return open_reader(database)
+    return apsw.Connection(
+        f"file:{quote(str(file))}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
+
+
 @contextmanager
 def translated_errors(io_error: Callable[[], Refusal]) -> Iterator[None]:
     """SQLite's errors as refusals. An I/O error means something else while committing, because it leaves the outcome
@@ -165,8 +178,8 @@ def check_application(connection: apsw.Connection, database: Path) -> bool:
         return True
     if application_id == UNFINISHED_COPY_ID:
         raise StoreError(
-            f"{database} holds a copy that is unfinished, or under way; delete the file if nothing writes it any more, "
-            "and copy again"
+            f"{database} holds an unfinished copy, or one that is under way; delete the file if nothing writes it any "
+            "more, and copy again"
         )
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
         raise StoreError(f"{database} is a SQLite database of another application; give another path")

@@ -13,7 +13,7 @@ from factstr_server.stores.sqlite.database import (
     check_application,
     check_place,
     format_of,
-    open_reader,
+    open_unchanged,
     open_writer,
 )
 
@@ -35,7 +35,7 @@ def _format_of(database: Path) -> int | None:
     if not database.is_file():
         return None
     try:
-        with closing(open_reader(database)) as connection:
+        with closing(open_unchanged(database)) as connection:
             return format_of(connection, database) if check_application(connection, database) else None
     except apsw.Error as error:
         raise StoreError(f"cannot open {database}: {error}") from None
