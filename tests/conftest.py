@@ -11,6 +11,9 @@ import secrets
 import shutil
 from collections.abc import Iterator
 
+# Tests start processes while gRPC runs: its handlers of a fork would end the new process before it is another program.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 import pytest
 from hypothesis import settings
 

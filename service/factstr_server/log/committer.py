@@ -45,6 +45,9 @@ from factstr_server.stores.stream_protocol import PositionAhead, StreamNotFound
 
 MAX_GROUP_APPENDS: Final = 4_096
 MAX_GROUP_BYTES: Final = 8 * 1024 * 1024
+MAX_GROUP_EVENTS: Final = 10_000
+"""So that a group of many small events does not keep other servers waiting for long."""
+
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 
 _QUEUED_OVERHEAD_BYTES: Final = 256
@@ -208,14 +211,18 @@ class Committer:
     def _take_group(self) -> list[_Queued]:
         """All that is queued, up to the limits of a group; without waiting for more."""
         group: list[_Queued] = []
-        size = 0
+        size = events = 0
         while self._queue and len(group) < MAX_GROUP_APPENDS:
-            if group and size + self._queue[0].size > MAX_GROUP_BYTES:
+            first = self._queue[0]
+            if group and (
+                size + first.size > MAX_GROUP_BYTES or events + _events(first.item) > MAX_GROUP_EVENTS
+            ):
                 break
             queued = self._take()
             if not queued.answer.cancelled():
                 group.append(queued)
                 size += queued.size
+                events += _events(queued.item)
         return group
 
     def _take(self) -> _Queued:
@@ -272,6 +279,10 @@ class Committer:
             elif isinstance(outcome, Committed):
                 batches.append(TailBatch(outcome, queued.item))
         self._follower.committed(batches)
+
+
+def _events(item: PreparedAppend | Advance) -> int:
+    return len(item.events) if isinstance(item, PreparedAppend) else 0
 
 
 def _of_advance(outcome: Outcome) -> AdvanceOutcome:

@@ -23,6 +23,7 @@ from factstr_server.contract.acknowledgement import TokenMint
 from factstr_server.contract.errors import (
     Reason,
     Refusal,
+    StoreDisconnected,
     cursor_ahead_of_log,
     durable_stream_active,
     durable_stream_lease_lost,
@@ -256,7 +257,9 @@ class DurableStreams:
                     if freed.is_set() or not waits or self._next_in_turn(name, freed):
                         # Before the store is asked, so that a release in between is not missed.
                         freed.clear()
-                        outcome = await self._acquire(wanted)
+                        outcome = (
+                            await self._acquire(wanted) if not waits else await self._retry(wanted, outcome)
+                        )
                     else:
                         outcome = await self._holder(name, outcome)
                     if isinstance(outcome, Acquired):
@@ -279,12 +282,22 @@ class DurableStreams:
                     if not self._waiting[name]:
                         del self._waiting[name]
 
+    async def _retry(self, wanted: Consumption, known: Acquired | LeaseHeld) -> Acquired | LeaseHeld:
+        """One who waits outlasts a store that is being connected to anew."""
+        try:
+            return await self._acquire(wanted)
+        except StoreDisconnected:
+            return known
+
     def _next_in_turn(self, name: str, freed: asyncio.Event) -> bool:
         return next(iter(self._hopeful[name])) is freed
 
     async def _holder(self, name: str, known: Acquired | LeaseHeld) -> Acquired | LeaseHeld:
         """Who holds the lease, for one who is not next: only the next one asks for it, so that nobody is overtaken."""
-        stored = await self._store.get(name)
+        try:
+            stored = await self._store.get(name)
+        except StoreDisconnected:
+            return known
         return LeaseHeld(stored.lease_epoch, stored.holder) if stored and stored.holder else known
 
     async def _acquire(self, wanted: Consumption) -> Acquired | LeaseHeld:

@@ -10,7 +10,7 @@ Invariants:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -54,7 +54,7 @@ async def copy_store(source: CopySource, target: CopyTarget, progress: Progress)
             await _compare(source, target, progress)
             await source.check_unused()
             await target.check_unused()
-            await target.finish()
+            await _to_its_end(target.finish())
         except (StoreError, asyncio.CancelledError) as error:
             raise UnfinishedCopy(
                 f"{str(error) or 'interrupted'}; {target.name} holds an unfinished copy now, which no server opens: "
@@ -64,6 +64,15 @@ async def copy_store(source: CopySource, target: CopyTarget, progress: Progress)
     finally:
         await source.close()
         await target.close()
+
+
+async def _to_its_end(last_step: Coroutine[None, None, None]) -> None:
+    """Too late to be interrupted: nobody could say what it came to."""
+    step = asyncio.create_task(last_step)
+    try:
+        await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await step
 
 
 async def _write(source: CopySource, target: CopyTarget, contents: Contents, progress: Progress) -> Copied:

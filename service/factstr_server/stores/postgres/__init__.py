@@ -9,5 +9,6 @@ one schema of their own.
     writing, conditions      a group's transaction
     reading, lookup, replica queries, batches, and where they may be read
     streams      durable streams and their leases
+    migrating, copying, copy_rows   what is done to it while no server runs
     migrations, schema/, location, statements, binary, translation   what the others stand on
 """

@@ -51,10 +51,9 @@ def keys_of(group: Sequence[PreparedAppend | Advance]) -> list[str]:
 
 
 async def look_up_versions(
-    reader: Reader, connection: AsyncConnection, conditions: Sequence[Condition], head: int
-) -> Known:
-    """The contexts' versions now, which is at `head` or later."""
-    known = Known(head)
+    reader: Reader, connection: AsyncConnection, conditions: Sequence[Condition], known: Known
+) -> None:
+    """The contexts' versions now, which is at the known head or later."""
     asked: list[tuple[Condition, AsyncCursor]] = []
     # Usually the newest candidate from the expected version on is the expected fact itself, and that is all.
     async with connection.pipeline():
@@ -71,4 +70,3 @@ async def look_up_versions(
             below = found.candidates[-1].sequence_number if found.cut else expected or 0
             newest = await reader.version(connection, query, 0, below)
         known.versions[id(query)] = newest
-    return known

@@ -108,6 +108,11 @@ class _Schema:
                 await self._open.close()
 
     async def check_unused(self) -> None:
+        with told_to_people(self.name):
+            await self._end_transaction(self._connection)  # whose snapshot knows nothing of what came since
+        await self._check_servers()
+
+    async def _check_servers(self) -> None:
         [[servers]] = await self._rows(
             "SELECT count(*) FROM {schema}.servers WHERE heartbeat_at > clock_timestamp() - interval '15 seconds'"
         )
@@ -181,7 +186,7 @@ class SchemaSource(_Schema):
                 f"{self.name} has the earlier format {found}; bring it to format {NEWEST_FORMAT} first: "
                 f"factstr-server migrate --store '{self.name}'"
             )
-        await self.check_unused()
+        await self._check_servers()
 
 
 class SchemaTarget(_Schema):
@@ -300,8 +305,8 @@ class SchemaTarget(_Schema):
             await set_format(connection, self._location, NEWEST_FORMAT)
 
     async def _check_free(self) -> None:
-        """Raises StoreError where something is in it already, or a server uses it."""
-        await self.check_unused()
+        """Raises StoreError where something is in it already, a server uses it, or this role may not write it."""
+        await self._check_servers()
         [[empty]] = await self._rows(
             """
             SELECT NOT EXISTS (SELECT FROM {schema}.records) AND NOT EXISTS (SELECT FROM {schema}.idempotency_keys)
@@ -310,6 +315,14 @@ class SchemaTarget(_Schema):
         )
         if not empty:
             raise StoreError(f"{self.name} is not empty; copy to a schema that is new")
+        [[allowed]] = await self._rows(
+            "SELECT has_table_privilege(tableoid, 'UPDATE') FROM {schema}.schema_format"
+        )
+        if not allowed:
+            raise StoreError(
+                f"{self.name}: this role may not copy into the schema {self._location.schema}; use the role that owns "
+                "it"
+            )
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

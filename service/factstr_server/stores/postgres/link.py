@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.pq import Format
 from psycopg_pool import AsyncConnectionPool
 
 from factstr_server.stores.postgres.binary import register_arrays
@@ -15,6 +16,14 @@ READING_CONNECTIONS: Final = 6
 
 Check: TypeAlias = Callable[[AsyncConnection], Awaitable[object]]
 """What a connection passes before it is used."""
+
+
+class BinaryCursor(AsyncCursor[Any]):
+    """Results in the binary format, which no setting of the database changes: times are text in many styles."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.format = Format.BINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +42,10 @@ class Link:
 
 async def connect(location: Location) -> AsyncConnection:
     connection = await AsyncConnection.connect(
-        location.conninfo, autocommit=True, prepare_threshold=_prepare_threshold(location)
+        location.conninfo,
+        autocommit=True,
+        prepare_threshold=_prepare_threshold(location),
+        cursor_factory=BinaryCursor,
     )
     register_arrays(connection)
     return connection
@@ -67,7 +79,11 @@ async def open_pool(location: Location, check: Check) -> AsyncConnectionPool:
 
     pool = AsyncConnectionPool(
         location.conninfo,
-        kwargs={"autocommit": True, "prepare_threshold": _prepare_threshold(location)},
+        kwargs={
+            "autocommit": True,
+            "prepare_threshold": _prepare_threshold(location),
+            "cursor_factory": BinaryCursor,
+        },
         min_size=1,
         max_size=READING_CONNECTIONS,
         configure=configure,

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Final
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, AsyncCursor, sql
 
 from factstr_server.stores.migration import Migration
 from factstr_server.stores.postgres.location import Location
@@ -75,7 +75,8 @@ async def apply_files(
         await connection.execute(sql.SQL("INSERT INTO {}.schema_format VALUES (0)").format(schema))
     for file in _FILES[before or 0 :]:
         text = file.read_text(encoding="utf-8").replace("{schema}", schema.as_string(connection))
-        await connection.execute(text.encode())
+        # Several statements at once: only the simple protocol takes them, which has no binary results.
+        await AsyncCursor(connection).execute(text.encode())
     await set_format(connection, location, -NEWEST_FORMAT if unfinished else NEWEST_FORMAT)
 
 

@@ -50,6 +50,16 @@ class Found(NamedTuple):
         return sum(len(candidate.record) for candidate in self.candidates)
 
 
+class Searched(NamedTuple):
+    """How far a search for the newest fact that matches has come."""
+
+    newest: int | None
+    before: int | None
+    """What is left to look at; None when the search is over."""
+    most: int
+    """Candidates to look at next."""
+
+
 class Reader:
     """The statements that read. Stateless but for a guess of how large facts are."""
 
@@ -105,17 +115,28 @@ class Reader:
         before: int = MAX_SEQUENCE_NUMBER,
     ) -> int | None:
         """The highest sequence number between two positions that matches."""
-        window, most = Window(after, before, descending=True), 1
-        while True:
-            found = await self.candidates(connection, query, window, most)
-            for candidate in found.candidates:
-                if candidate.matches(query):
-                    return candidate.sequence_number
-            if not found.cut:
-                return None
-            # Candidates that do not match are few, unless the query asks for what terms cannot tell.
-            window = window._replace(before=found.candidates[-1].sequence_number)
-            most = min(most * 8, _MOST_CANDIDATES)
+        searched = Searched(None, before, 1)
+        while searched.before is not None:
+            searched = await self.search(connection, query, after, searched)
+        return searched.newest
+
+    async def search(
+        self, connection: AsyncConnection, query: CompiledQuery, after: int, searched: Searched
+    ) -> Searched:
+        """One step of the search for the newest fact that matches, downwards."""
+        assert searched.before is not None, "the search is not over"
+        window = Window(after, searched.before, descending=True)
+        found = await self.candidates(connection, query, window, searched.most)
+        newest = await _matched(
+            query,
+            found,
+            lambda: next((c.sequence_number for c in found.candidates if c.matches(query)), None),
+        )
+        if newest is not None or not found.cut:
+            return Searched(newest, None, 0)
+        # Candidates that do not match are few, unless the query asks for what terms cannot tell.
+        below = found.candidates[-1].sequence_number
+        return Searched(None, below, min(searched.most * 8, _MOST_CANDIDATES))
 
     async def read_facts(self, connection: AsyncConnection, query: CompiledQuery, window: Window) -> Page:
         if window.max_facts == 0 or query.nothing:
@@ -196,14 +217,19 @@ class Reader:
         self._fact_bytes = max(len(frames) // (end - window.after), 1)
         return BatchPage([frames], [(window.after + 1, end)], end)
 
-    async def digest(self, connection: AsyncConnection, sequence_number: int) -> tuple[object, object] | None:
-        """By which a fact is recognised: when it was committed, and the digest of its framing."""
-        cursor = await connection.execute(
+    async def digest(self, connection: AsyncConnection, sequence_number: int) -> tuple[object, object]:
+        """By which a fact is recognised: when it was committed, and the digest of its framing. Nothing of none."""
+        return await self.digest_of(await self.ask_digest(connection, sequence_number))
+
+    async def ask_digest(self, connection: AsyncConnection, sequence_number: int) -> AsyncCursor:
+        return await connection.execute(
             self._sql("SELECT occurred_at, md5(framing) FROM {schema}.records WHERE sequence_number = %s"),
             (Int8(sequence_number),),
         )
+
+    async def digest_of(self, cursor: AsyncCursor) -> tuple[object, object]:
         row = await cursor.fetchone()
-        return row and (row[0], row[1])
+        return (row[0], row[1]) if row else (None, None)
 
     async def sequence_number_at(self, connection: AsyncConnection, at: int) -> int:
         try:

@@ -46,7 +46,7 @@ class Replica:
         location: Location,
         statements: Statements,
         continuity: Continuity,
-        on_primary: Callable[[int], Awaitable[Digest | None]],
+        on_primary: Callable[[int], Awaitable[Digest]],
     ) -> None:
         """`on_primary` tells what the primary holds under a sequence number."""
         self._location = location

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -16,12 +17,13 @@ from psycopg import AsyncConnection
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import Refusal, StoreDisconnected, change_outcome_unknown
+from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.postgres.continuity import Continuity
-from factstr_server.stores.postgres.link import Link, connect, open_link
+from factstr_server.stores.postgres.link import Link, connect
 from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.postgres.migrations import migrate
-from factstr_server.stores.postgres.reading import Reader
+from factstr_server.stores.postgres.reading import Reader, Searched
 from factstr_server.stores.postgres.replica import Digest, Replica, Unfit
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.streams import StreamTable
@@ -54,6 +56,9 @@ from factstr_server.stores.stream_protocol import (
 )
 
 _TRY_AGAIN_SECONDS: Final = 0.1
+
+_LONGEST_READ_SECONDS: Final = 30.0
+"""After which a read is given up: the server hangs."""
 
 T = TypeVar("T")
 
@@ -99,9 +104,8 @@ class PostgresStore:
                 await self._continuity.begin(connection)
             finally:
                 await connection.close()
-            link = await open_link(self._location, self._continuity.look)
-            await self._watch.beat(link)
-        except (psycopg.Error, OSError) as error:
+            link = await self._watch.new_link()
+        except (psycopg.Error, OSError, TimeoutError) as error:
             raise StoreError(f"cannot use the PostgreSQL store: {_on_one_line(error)}") from None
         self._watch.start(link)
         if self._replica:
@@ -131,7 +135,11 @@ class PostgresStore:
         return await self._read(self._reader.head)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
-        version = await self._read(lambda connection: self._reader.version(connection, query, 0))
+        searched = Searched(None, MAX_SEQUENCE_NUMBER, 1)
+        while searched.before is not None:
+            # A search may be long: others get their turn of the connection between its steps.
+            searched = await self._read(partial(self._reader.search, query=query, after=0, searched=searched))
+        version = searched.newest
         if version is None:
             return ContextRead(None, Page([], None, window.after, finished=True))
         bounded = window._replace(before=min(window.before, version + 1))
@@ -209,7 +217,8 @@ class PostgresStore:
                 link = await self._watch.link_within(until - loop.time())
                 try:
                     with translated_errors():
-                        return await self._on(link, read)
+                        async with asyncio.timeout(_LONGEST_READ_SECONDS):
+                            return await self._on(link, read)
                 except StoreDisconnected:
                     self._watch.doubt()
                     if loop.time() + _TRY_AGAIN_SECONDS >= until:
@@ -225,7 +234,7 @@ class PostgresStore:
                 return await self._to_the_end(self._replica.read(position, read))
         return await self._read(read)
 
-    async def _digest(self, sequence_number: int) -> Digest | None:
+    async def _digest(self, sequence_number: int) -> Digest:
         return await self._read(lambda connection: self._reader.digest(connection, sequence_number))
 
     async def _change(
@@ -250,13 +259,19 @@ class PostgresStore:
                 await connection.execute("COMMIT")
                 return result
 
-            link = await self._watch.link_within(self._wait_seconds)
-            try:
-                with translated_errors(lambda: in_doubt() if committing else StoreDisconnected(_LOST)):
-                    result = await self._on(link, transaction)
-            except StoreDisconnected:
-                self._watch.doubt()
-                raise
+            loop = asyncio.get_running_loop()
+            until = loop.time() + self._wait_seconds
+            while True:
+                link = await self._watch.link_within(until - loop.time())
+                try:
+                    with translated_errors(lambda: in_doubt() if committing else StoreDisconnected(_LOST)):
+                        result = await self._on(link, transaction)
+                    break
+                except StoreDisconnected:
+                    self._watch.doubt()
+                    if committing or loop.time() + _TRY_AGAIN_SECONDS >= until:
+                        raise
+                    await asyncio.sleep(_TRY_AGAIN_SECONDS)
             if announced:
                 self._watch.announce()
             return result

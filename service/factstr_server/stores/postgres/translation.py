@@ -23,8 +23,6 @@ _PASSING = (
     errors.SerializationFailure,
     # The server to which this connection leads has become a standby, or goes away.
     errors.ReadOnlySqlTransaction,
-    errors.AdminShutdown,
-    errors.CrashShutdown,
     errors.CannotConnectNow,
     errors.IdleInTransactionSessionTimeout,
     errors.TooManyConnections,
@@ -51,9 +49,11 @@ def translated_errors(in_doubt: Callable[[], Refusal] | None = None) -> Iterator
         raise store_corrupt("PostgreSQL finds its files damaged") from error
     except errors.InsufficientPrivilege as error:
         raise store_unavailable("the database role lacks a right that it needs") from error
+    except (errors.AdminShutdown, errors.CrashShutdown) as error:
+        raise (in_doubt() if in_doubt else StoreDisconnected(_shown(error))) from error
     except _PASSING as error:
         raise StoreDisconnected(_shown(error)) from error
-    except (psycopg.OperationalError, OSError) as error:
+    except (psycopg.OperationalError, OSError, TimeoutError) as error:
         raise (in_doubt() if in_doubt else StoreDisconnected(_shown(error))) from error
 
 

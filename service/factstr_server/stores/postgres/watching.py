@@ -38,6 +38,9 @@ _LOOKS_APART_SECONDS: Final = 0.05
 _ANNOUNCEMENTS_APART_SECONDS: Final = 0.02
 """So that ten servers that commit all the time do not spend it with telling each other."""
 
+_LONGEST_SILENCE_SECONDS: Final = 10.0
+"""After which a link is given up."""
+
 _CONNECT_AGAIN_SECONDS: Final = (0.1, 0.2, 0.4, 0.8)
 
 _log = logging.getLogger(__name__)
@@ -116,9 +119,7 @@ class Watch:
             try:
                 if self._link is None:
                     await self._let_go()
-                    link = await open_link(self._location, self._continuity.look)
-                    await self.beat(link)
-                    self._connected_to(link)
+                    self._connected_to(await self.new_link())
                     _log.info("connected to PostgreSQL again")
                 failures = 0
                 await self._watch(self.link())
@@ -130,6 +131,17 @@ class Watch:
             self._disconnected()
             await asyncio.sleep(_CONNECT_AGAIN_SECONDS[min(failures, len(_CONNECT_AGAIN_SECONDS) - 1)])
             failures += 1
+
+    async def new_link(self) -> Link:
+        """One that has passed its looks, and whose leases count. Raises psycopg.Error, OSError, TimeoutError."""
+        async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
+            link = await open_link(self._location, self._continuity.look)
+            try:
+                await self._beat(link)
+            except BaseException:
+                await link.close()
+                raise
+        return link
 
     def _connected_to(self, link: Link) -> None:
         self._link = link
@@ -164,30 +176,38 @@ class Watch:
         self._heartbeat_due = loop.time() + HEARTBEAT_SECONDS
         while self._link is link:
             self._look_now.clear()
-            if loop.time() >= self._heartbeat_due:
-                await self.beat(link)
-                self._heartbeat_due = loop.time() + HEARTBEAT_SECONDS
-            end = await self._continuity.look(connection)
+            # A server that hangs answers no look, although its connections live: another one may be the primary now.
+            async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
+                if loop.time() >= self._heartbeat_due:
+                    await self._beat(link)
+                    self._heartbeat_due = loop.time() + HEARTBEAT_SECONDS
+                end = await self._continuity.look(connection)
             self._others = end.other_servers
             if self.listener:
                 self.listener.head_seen(end.head)
                 self.listener.streams_changed()
             await self._news(link)
 
-    async def beat(self, link: Link) -> None:
-        """Says that this server lives; without it no lease of its counts."""
-        await link.watching.execute(
-            self._sql(
-                """
-                WITH forgotten AS (
-                    DELETE FROM {schema}.servers WHERE heartbeat_at < clock_timestamp() - interval '1 day'
-                )
-                INSERT INTO {schema}.servers VALUES (%s, clock_timestamp(), clock_timestamp())
-                ON CONFLICT (server_id) DO UPDATE SET heartbeat_at = clock_timestamp()
-                """
-            ),
-            (self._server_id,),
-        )
+    async def _beat(self, link: Link) -> None:
+        """Says that this server lives; without it no lease of its counts. It does not wait for a standby: a server must
+        be able to read when none answers, and a lost heartbeat costs a lease at most.
+        """
+        async with link.watching.pipeline():
+            await link.watching.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+            await link.watching.execute("SELECT set_config('synchronous_commit', 'off', true)")
+            await link.watching.execute(
+                self._sql(
+                    """
+                    WITH forgotten AS (
+                        DELETE FROM {schema}.servers WHERE heartbeat_at < clock_timestamp() - interval '1 day'
+                    )
+                    INSERT INTO {schema}.servers VALUES (%s, clock_timestamp(), clock_timestamp())
+                    ON CONFLICT (server_id) DO UPDATE SET heartbeat_at = clock_timestamp()
+                    """
+                ),
+                (self._server_id,),
+            )
+            await link.watching.execute("COMMIT")
 
     async def _news(self, link: Link) -> None:
         """Waits until another server says something, something here asks for a look, or a moment has passed."""

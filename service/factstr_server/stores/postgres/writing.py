@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, errors
+from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
 from factstr_server.contract.append import PreparedAppend
@@ -26,7 +27,8 @@ from factstr_server.contract.errors import StoreDisconnected, outcome_unknown
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import EVERYTHING
 from factstr_server.stores.deciding import GroupDecision, moved_streams
-from factstr_server.stores.postgres.conditions import conditions_of, keys_of, look_up_versions
+from factstr_server.stores.postgres.binary import byteas
+from factstr_server.stores.postgres.conditions import Known, conditions_of, keys_of, look_up_versions
 from factstr_server.stores.postgres.continuity import Continuity, Mark, mark
 from factstr_server.stores.postgres.encoding import Rows, encoded_rows
 from factstr_server.stores.postgres.link import Link
@@ -45,6 +47,9 @@ _ENCODED_HERE: Final = 500
 _MOST_NEWER_FACTS: Final = 256
 _MOST_NEWER_BYTES: Final = 256 * 1024
 """That are looked at one by one under the lock; of more, the index is asked."""
+
+_LONGEST_LOCK_SECONDS: Final = 2.0
+"""For which one try waits for a lock; the group is then tried again, and those who have waited long enough are told."""
 
 _LOOK_AGAIN_SECONDS: Final = 0.1
 """At a transaction that is still under way."""
@@ -109,9 +114,13 @@ class Writer:
         self, connection: AsyncConnection, group: Sequence[PreparedAppend | Advance]
     ) -> tuple[GroupDecision, list[Outcome], _Locked]:
         conditions = conditions_of(group)
-        looked_at = self._continuity.known.sequence_number
-        known = await look_up_versions(self._reader, connection, conditions, looked_at)
-        locked = await self._lock(connection, group, looked_at, conditions=bool(conditions))
+        newest = self._continuity.known
+        looked_at = newest.sequence_number
+        known = Known(looked_at)
+        if conditions:
+            await self._begin(connection)
+            await look_up_versions(self._reader, connection, conditions, known)
+        locked = await self._lock(connection, group, newest, conditions=bool(conditions))
         known.head_now = locked.head
         if not locked.newer:
             pass
@@ -129,21 +138,24 @@ class Writer:
         self,
         connection: AsyncConnection,
         group: Sequence[PreparedAppend | Advance],
-        looked_at: int,
+        newest: Mark,
         *,
         conditions: bool,
     ) -> _Locked:
+        """Raises StoreDisconnected where the log is not the one that this server knows: it is looked at first."""
         keys, names = keys_of(group), sorted(moved_streams(group))
         async with connection.pipeline():
-            await begin(connection, self._wait_seconds)
+            if not conditions:
+                await self._begin(connection)
             head = await connection.execute(
                 self._sql(
                     """
-                    UPDATE {schema}.head SET occurred_at = greatest(clock_timestamp(), occurred_at)
-                    RETURNING pg_current_xact_id()::text::bigint, sequence_number, occurred_at
+                    SELECT pg_current_xact_id()::text::bigint, sequence_number, greatest(clock_timestamp(), occurred_at)
+                    FROM {schema}.head FOR UPDATE
                     """
                 )
             )
+            there = await self._reader.ask_digest(connection, newest.sequence_number)
             known_keys = keys and await connection.execute(
                 self._sql(
                     """
@@ -164,12 +176,16 @@ class Writer:
             )
             newer = None
             if conditions:
+                window = Window(newest.sequence_number)
                 newer = await self._reader.ask(
-                    connection, EVERYTHING, Window(looked_at), _MOST_NEWER_FACTS, _MOST_NEWER_BYTES
+                    connection, EVERYTHING, window, _MOST_NEWER_FACTS, _MOST_NEWER_BYTES
                 )
         row = await head.fetchone()
         assert row, "the first migration makes it"
         transaction_id, sequence_number, occurred_at = row
+        if await self._reader.digest_of(there) != newest[1:]:
+            self._watch.doubt()
+            raise StoreDisconnected("the log has lost its end")
         expire_before = microseconds(occurred_at) - self._retained_microseconds
         return _Locked(
             transaction_id,
@@ -222,9 +238,11 @@ class Writer:
                     await self._move_cursors(link.writing, decision, locked)
                 await link.writing.execute("COMMIT")
         except BaseException as error:
-            await self._give_up(link, error)
-            if not connection_lost(link.writing, error):
-                raise  # PostgreSQL has refused a statement, and so the COMMIT.
+            # Only what failed and was rolled back was certainly refused, and so its COMMIT. A connection that ends
+            # after the COMMIT's result and before the end of its pipeline leaves an error and a committed group.
+            refused = link.writing.info.transaction_status == TransactionStatus.INERROR
+            if await self._give_up(link, error) and refused:
+                raise
             await self._find_out(_Attempt(locked.transaction_id, newest))
         finally:
             link.writing.remove_notice_handler(heard)
@@ -238,7 +256,7 @@ class Writer:
         await connection.execute(
             self._sql(
                 """
-                WITH moved AS (UPDATE {schema}.head SET sequence_number = %s)
+                WITH moved AS (UPDATE {schema}.head SET sequence_number = %s, occurred_at = %s)
                 INSERT INTO {schema}.records (
                     sequence_number, occurred_at, event_type, metadata, payload, framing, opening_bytes, payload_bytes,
                     terms
@@ -248,7 +266,13 @@ class Writer:
                     AS u (event_type, metadata, payload, framing, opening, bytes, terms, place)
                 """
             ),
-            (Int8(decision.accepted.head), Int8(locked.head), locked.occurred_at, *rows[:-1]),
+            (
+                Int8(decision.accepted.head),
+                locked.occurred_at,
+                Int8(locked.head),
+                locked.occurred_at,
+                *rows[:-1],
+            ),
         )
         larger = [batch for batch in decision.batches if batch[0] != batch[1]]
         if larger:
@@ -281,7 +305,7 @@ class Writer:
                 """
                 INSERT INTO {schema}.idempotency_keys
                 SELECT u.key, u.fingerprint, u.first, u.last, %s
-                FROM unnest(%s::text[], %s::bytea[], %s::bigint[], %s::bigint[]) AS u (key, fingerprint, first, last)
+                FROM unnest(%s::text[], %b, %s::bigint[], %s::bigint[]) AS u (key, fingerprint, first, last)
                 ON CONFLICT (idempotency_key) DO UPDATE SET
                     fingerprint = excluded.fingerprint, first_sequence_number = excluded.first_sequence_number,
                     last_sequence_number = excluded.last_sequence_number, occurred_at = excluded.occurred_at
@@ -290,7 +314,7 @@ class Writer:
             (
                 locked.occurred_at,
                 list(keys),
-                list(fingerprints),
+                byteas(fingerprints),
                 [Int8(first.first_sequence_number) for first in firsts],
                 [Int8(first.last_sequence_number) for first in firsts],
             ),
@@ -317,15 +341,16 @@ class Writer:
             ),
         )
 
-    async def _give_up(self, link: Link, error: BaseException) -> None:
-        """Leaves the transaction that was begun, if any."""
+    async def _give_up(self, link: Link, error: BaseException) -> bool:
+        """Leaves the transaction that was begun, if any. False when the connection had to be given up with it."""
         try:
             if not connection_lost(link.writing, error):
                 await link.writing.execute("ROLLBACK")
-                return
+                return True
         except (psycopg.Error, OSError):
             pass
         self._watch.lost(link)
+        return False
 
     async def _find_out(self, attempt: _Attempt) -> None:
         """Returns when the transaction is committed. Raises Refusal: StoreDisconnected when it certainly is not."""
@@ -345,8 +370,26 @@ class Writer:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         if not attempt.newest:
             raise StoreDisconnected("moving cursors again does no harm")
-        if not await self._stands(link, attempt.newest):
+        if await self._stands(link, attempt.newest):
+            await self._make_durable(link, until - loop.time())
+        else:
             raise StoreDisconnected("the connection to PostgreSQL was lost, and nothing was committed")
+
+    async def _make_durable(self, link: Link, seconds: float) -> None:
+        """What is seen may not have reached a synchronous standby, after the primary has crashed: a commit of this
+        moment waits for everything before it.
+        """
+        try:
+            async with asyncio.timeout(max(seconds, _LOOK_AGAIN_SECONDS)):
+                await self._begin(link.writing)
+                await link.writing.execute(self._sql("UPDATE {schema}.head SET occurred_at = occurred_at"))
+                await link.writing.execute("COMMIT")
+        except (psycopg.Error, OSError, TimeoutError):
+            self._watch.lost(link)
+            raise outcome_unknown() from None
+
+    async def _begin(self, connection: AsyncConnection) -> None:
+        await begin(connection, min(self._wait_seconds, _LONGEST_LOCK_SECONDS))
 
     async def _is_over(self, connection: AsyncConnection, transaction_id: int) -> bool:
         try:

@@ -9,8 +9,10 @@
 CREATE FUNCTION {schema}.proposed(wanted text, after bigint, before bigint, descending boolean, most integer)
 RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE STRICT ROWS 100
-SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off
+SET enable_seqscan = off SET enable_indexscan = off SET enable_indexonlyscan = off SET enable_bitmapscan = on
 SET plan_cache_mode = force_generic_plan SET jit = off SET max_parallel_workers_per_gather = 0
+-- A limit set elsewhere would leave matches out.
+SET gin_fuzzy_search_limit = 0
 AS $$
 DECLARE
     step constant integer := CASE WHEN descending THEN -1 ELSE 1 END;
