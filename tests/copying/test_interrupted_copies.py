@@ -5,6 +5,7 @@ import re
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,41 @@ async def test_a_lost_connection_ends_the_copy_with_one_line(tmp_path: Path, los
     assert "cannot use postgresql://" in str(caught.value)
     assert "\n" not in str(caught.value)
     await is_refused(places)
+
+
+@pytest.mark.parametrize("used", ["source", "target"])
+async def test_a_server_that_begins_meanwhile_spoils_the_copy(tmp_path: Path, used: str) -> None:
+    postgres = next(kind for kind in KINDS if kind.name == "postgresql")
+    places = Places(fresh(postgres, tmp_path / "source"), fresh(postgres, tmp_path / "target"))
+    await small(places.source)
+    beat = "INSERT INTO servers VALUES (gen_random_uuid(), now(), clock_timestamp())"
+
+    def progress(doing: str, done: int, total: int) -> None:
+        if (doing, done) == ("comparing", total):
+            select(getattr(places, used), beat)
+
+    with pytest.raises(UnfinishedCopy, match="is in use by 1 server"):
+        await copied(*places, progress)
+    with pytest.raises(StoreError, match=r"is in use by 1 server|an unfinished copy"):
+        await copied(*places)
+
+
+async def test_a_copy_that_is_interrupted_at_its_last_step_is_finished(
+    from_a_file: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await small(from_a_file.source)
+    for target in (FileTarget, SchemaTarget):
+        finish = target.finish
+
+        async def finish_after_all(self: Any, finish: Any = finish) -> None:
+            copying.cancel()
+            await asyncio.sleep(0)
+            await finish(self)
+
+        monkeypatch.setattr(target, "finish", finish_after_all)
+    copying = asyncio.create_task(copied(*from_a_file))
+    assert (await copying).facts == 5
+    assert await whole(from_a_file.target) == await whole(from_a_file.source)
 
 
 class MeddledFile(FileTarget):

@@ -158,5 +158,8 @@ async def test_a_role_that_may_not_write_the_schema_is_told(tmp_path: Path) -> N
         assert "may not use it" in message
         assert "secret" not in message
         assert rows_of(target) == before
+        select(target, f"TRUNCATE records; GRANT USAGE ON SCHEMA {role} TO {role}_reader")
+        select(target, f"GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA {role} TO {role}_reader")
+        assert "may not copy into the schema" in await refusal(source, as_reader)
     finally:
-        select(target, f"DROP ROLE {role}_reader")
+        select(target, f"DROP OWNED BY {role}_reader; DROP ROLE {role}_reader")

@@ -161,12 +161,14 @@ async def test_a_consumer_ends_when_another_one_begins_under_a_newer_lease() -> 
 
 
 class HeadLate(WrappingStore):
-    """Says at a gate where its log ends."""
+    """Says at a gate where its log ends, to the first who asks."""
 
     gate: asyncio.Event | None = None
+    asked = False
 
     async def head(self) -> int:
-        if self.gate:
+        if self.gate and not self.asked:
+            self.asked = True
             await self.gate.wait()
         return await super().head()
 
