@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -233,16 +234,24 @@ async def test_who_waits_for_a_lease_goes_on_waiting_through_an_outage_longer_th
         a.stream_all_durable("s") as stream,
     ):
         epoch = (await stream.started()).lease_epoch
-        async with b.stream_all_durable("s", wait=True) as waiting:
-            first = await waiting.next()
-            assert isinstance(first, Waiting)
+        async with AsyncExitStack() as stack:
+            waiting = []
+            for _ in range(2):
+                waiting.append(await stack.enter_async_context(b.stream_all_durable("s", wait=True)))
+                first = await waiting[-1].next()
+                assert isinstance(first, Waiting)
             await kill(cluster)
             await asyncio.gather(is_away(a), is_away(b))
-            for _ in range(2):
-                assert await waiting.next_of(Waiting) == first
+            for each in waiting:
+                for _ in range(2):
+                    assert await each.next_of(Waiting) == first
             await start(cluster)
             await stream.close()
-            assert (await waiting.next_of(Started)).lease_epoch > epoch
+            for each in waiting:
+                started = await each.next_of(Started)
+                assert started.lease_epoch > epoch
+                epoch = started.lease_epoch
+                await each.close()
 
 
 @pytest.mark.timeout(120)

@@ -94,10 +94,7 @@ class Writer:
                     self.conflicts += 1
                     return
                 certain = certain and failure.reason != _UNKNOWN
-                if failure.reason == _UNKNOWN:
-                    self.unknown += 1
-                else:
-                    self._check_unavailable(failure)
+                self._check_that_it_may_be_sent_again(failure)
                 if certain and self._chance.random() < 0.3:
                     call.finish(Failed(failure.reason))
                     return
@@ -116,7 +113,8 @@ class Writer:
         try:
             assert await self._send(facts, context, expected, key) == first.as_repeat
         except Failure as failure:
-            self._check_unavailable(failure)
+            # It shares the fate of those that it would have been committed with.
+            self._check_that_it_may_be_sent_again(failure)
 
     async def _send(
         self, facts: Sequence[NewFact], context: Query | None, expected: int | None, key: str
@@ -124,6 +122,12 @@ class Writer:
         if context is None:
             return await self._store.append(facts, key=key)
         return await self._store.append_if(facts, context, expected, key=key)
+
+    def _check_that_it_may_be_sent_again(self, failure: Failure) -> None:
+        if failure.reason == _UNKNOWN:
+            self.unknown += 1
+        else:
+            self._check_unavailable(failure)
 
     def _check_unavailable(self, failure: Failure) -> None:
         """Any other failure is the test's."""

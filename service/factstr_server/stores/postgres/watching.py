@@ -78,10 +78,12 @@ class Watch:
 
     async def close(self) -> None:
         """Idempotent."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            # Again and again: Python 3.11 loses a cancellation that comes just when the pool gives a connection.
+            _, unfinished = await asyncio.wait(self._tasks, timeout=0.1)
+            self._tasks = list(unfinished)
         await self._let_go()
 
     def link(self) -> Link:
