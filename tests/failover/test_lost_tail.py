@@ -12,6 +12,7 @@ import pytest
 from tests.conformance.driver import Failure, NewFact, of_type, refused
 from tests.conformance.streams import Batch, Started, Stream, eventually
 from tests.failover.succession import Succession
+from tests.postgres.replay import replayed_head
 from tests.sharing.recording import whole_log
 from tests.sharing.servers import Remote, ServerProcess, server_processes, serving
 
@@ -54,14 +55,7 @@ async def stop_standby(succession: Succession, head: int) -> None:
     """Once it has everything up to there."""
     standby = succession.standby
     assert standby is not None
-
-    def replayed() -> int:
-        with standby.connect() as connection:
-            row = connection.execute(f"SELECT sequence_number FROM {SCHEMA}.head").fetchone()
-        assert row is not None
-        return int(row[0])
-
-    await eventually(lambda: asyncio.to_thread(replayed), lambda found: found == head)
+    await eventually(lambda: asyncio.to_thread(replayed_head, standby, SCHEMA), lambda found: found == head)
     await asyncio.to_thread(standby.stop)
 
 

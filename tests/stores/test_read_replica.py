@@ -11,6 +11,7 @@ from factstr_server.stores.protocol import BatchWindow, StoreError, StoreOptions
 from tests.conformance.driver import NewFact, of_type
 from tests.postgres.cluster import Cluster
 from tests.postgres.processes import wait_until
+from tests.postgres.replay import replayed_head
 from tests.stores.opened import commit, compiled
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,12 +31,6 @@ async def opened(primary: Cluster, replica: Cluster) -> AsyncIterator[PostgresSt
         yield store
     finally:
         await store.close()
-
-
-def replayed(standby: Cluster, head: int) -> bool:
-    with standby.connect() as connection:
-        row = connection.execute("SELECT sequence_number FROM factstr.head").fetchone()
-    return row is not None and row[0] >= head
 
 
 def pages_read(cluster: Cluster) -> int:
@@ -69,7 +64,7 @@ async def test_pages_come_from_the_replica_and_are_the_same(primary: Cluster) ->
             last = (await commit(store, NewFact("a"), NewFact("b", f"{number}"))).last_sequence_number
         alone = await answers(store, last)
     with primary.standby("reader") as standby:
-        wait_until(lambda: replayed(standby, last), "the standby has replayed the log")
+        wait_until(lambda: replayed_head(standby) >= last, "the standby has replayed the log")
         async with opened(primary, standby) as store:
             assert await answers(store, last) == alone
         wait_until(lambda: pages_read(standby) >= 4, "the standby has counted what it served")
@@ -79,7 +74,7 @@ async def test_a_replica_that_is_behind_is_waited_for_and_then_passed_over(prima
     with primary.standby("reader") as standby:
         async with opened(primary, standby) as store:
             first = await commit(store, NewFact("a"))
-            wait_until(lambda: replayed(standby, 1), "the standby has replayed the log")
+            wait_until(lambda: replayed_head(standby) >= 1, "the standby has replayed the log")
             with standby.connect() as connection:
                 connection.execute("SELECT pg_wal_replay_pause()")
             second = await commit(store, NewFact("a"))
@@ -106,7 +101,7 @@ async def test_a_former_primary_that_went_its_own_way_is_not_read_from(primary: 
     with primary.standby("other") as other:
         async with opened(primary, primary) as store:
             await commit(store, NewFact("a"))
-        wait_until(lambda: replayed(other, 1), "the standby has replayed the log")
+        wait_until(lambda: replayed_head(other) >= 1, "the standby has replayed the log")
         other.promote()
         async with opened(other, other) as store:
             await commit(store, NewFact("b"))
