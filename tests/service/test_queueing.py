@@ -50,27 +50,39 @@ async def test_appends_that_wait_are_committed_together_in_the_order_in_which_th
         assert store.groups == [1, 10]
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_GROUP_APPENDS", 4), ("MAX_GROUP_BYTES", 450)])
-async def test_a_group_is_bounded_in_appends_and_bytes(
+@pytest.mark.parametrize(
+    ("limit", "value"), [("MAX_GROUP_APPENDS", 4), ("MAX_GROUP_BYTES", 450), ("MAX_GROUP_EVENTS", 9)]
+)
+async def test_a_group_is_bounded_in_appends_bytes_and_facts(
     monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
     monkeypatch.setattr(committer, limit, value)
-    hundred_bytes = NewFact("waiting", '"' + "x" * 87 + '"')
-    assert new_events([hundred_bytes])[0].ByteSize() == 100
+    fifty_bytes = NewFact("waiting", '"' + "x" * 37 + '"')
+    assert new_events([fifty_bytes])[0].ByteSize() == 50
     async with serving(StallingStore) as (server, store):
         first = await stalled(server, store)
-        waiting = [asyncio.create_task(server.append([hundred_bytes])) for _ in range(10)]
+        waiting = [asyncio.create_task(server.append([fifty_bytes] * 2)) for _ in range(10)]
         await until(lambda: queued(server) == 10)
         store.gate.set()
-        assert sorted(answer.first for answer in await asyncio.gather(first, *waiting)) == list(range(1, 12))
+        answers = await asyncio.gather(first, *waiting)
+        assert sorted(answer.first for answer in answers) == [1, *range(2, 22, 2)]
         assert store.groups == [1, 4, 4, 2]
 
 
-async def test_an_append_larger_than_a_group_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committer, "MAX_GROUP_BYTES", 10)
+@pytest.mark.parametrize(("limit", "value"), [("MAX_GROUP_BYTES", 10), ("MAX_GROUP_EVENTS", 4)])
+async def test_an_append_larger_than_a_group_goes_alone(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(committer, limit, value)
     async with serving(StallingStore) as (server, store):
-        assert (await server.append([NewFact()] * 5)).last == 5
-        assert store.groups == [1]
+        first = await stalled(server, store)
+        waiting = []
+        for facts in (5, 1, 5):
+            waiting.append(asyncio.create_task(server.append([NewFact("a", '"1234567"')] * facts)))
+            await until(lambda: queued(server) == len(waiting))
+        store.gate.set()
+        assert [answer.last for answer in await asyncio.gather(first, *waiting)] == [1, 6, 7, 12]
+        assert store.groups == [1, 1, 1, 1]
 
 
 async def test_too_many_large_requests_at_once_answer_server_busy_and_commit_nothing(
