@@ -1,11 +1,13 @@
 """A read replica makes reads cheaper for the primary, and never different: behind, gone, or of another history."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from factstr_server.contract.query import EVERYTHING
+from factstr_server.stores.postgres.link import READING_CONNECTIONS
 from factstr_server.stores.postgres.store import PostgresStore
 from factstr_server.stores.protocol import BatchWindow, StoreError, StoreOptions, Window
 from tests.conformance.driver import NewFact, of_type
@@ -24,13 +26,18 @@ def primary() -> Iterator[Cluster]:
 
 
 @asynccontextmanager
-async def opened(primary: Cluster, replica: Cluster) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(primary.url(), StoreOptions(read_store=replica.url()))
+async def opened(primary: Cluster, replica: Cluster | str) -> AsyncIterator[PostgresStore]:
+    read_store = replica if isinstance(replica, str) else replica.url()
+    store = PostgresStore(primary.url(), StoreOptions(read_store=read_store))
     await store.open()
     try:
         yield store
     finally:
         await store.close()
+
+
+def wait_until_replayed(standby: Cluster, head: int) -> None:
+    wait_until(lambda: replayed_head(standby) >= head, "the standby has replayed the log")
 
 
 def pages_read(cluster: Cluster) -> int:
@@ -64,7 +71,7 @@ async def test_pages_come_from_the_replica_and_are_the_same(primary: Cluster) ->
             last = (await commit(store, NewFact("a"), NewFact("b", f"{number}"))).last_sequence_number
         alone = await answers(store, last)
     with primary.standby("reader") as standby:
-        wait_until(lambda: replayed_head(standby) >= last, "the standby has replayed the log")
+        wait_until_replayed(standby, last)
         async with opened(primary, standby) as store:
             assert await answers(store, last) == alone
         wait_until(lambda: pages_read(standby) >= 4, "the standby has counted what it served")
@@ -74,7 +81,7 @@ async def test_a_replica_that_is_behind_is_waited_for_and_then_passed_over(prima
     with primary.standby("reader") as standby:
         async with opened(primary, standby) as store:
             first = await commit(store, NewFact("a"))
-            wait_until(lambda: replayed_head(standby) >= 1, "the standby has replayed the log")
+            wait_until_replayed(standby, 1)
             with standby.connect() as connection:
                 connection.execute("SELECT pg_wal_replay_pause()")
             second = await commit(store, NewFact("a"))
@@ -84,6 +91,46 @@ async def test_a_replica_that_is_behind_is_waited_for_and_then_passed_over(prima
             with standby.connect() as connection:
                 connection.execute("SELECT pg_wal_replay_resume()")
             assert len((await store.read_context(compiled(of_type("a")), Window())).page.records) == 2
+
+
+async def test_of_several_replicas_behind_one_url_each_is_waited_for_by_itself(primary: Cluster) -> None:
+    """As behind a balancer: what one has replayed, another may not have."""
+    with primary.standby("ahead") as ahead, primary.standby("behind") as behind:
+        async with opened(primary, primary) as store:
+            await commit(store, NewFact("a"))
+        wait_until_replayed(behind, 1)
+        with behind.connect() as connection:
+            connection.execute("SELECT pg_wal_replay_pause()")
+        hosts = f"127.0.0.1:{ahead.port},127.0.0.1:{behind.port}"
+        both = f"postgresql://postgres@{hosts}/postgres?load_balance_hosts=random"
+        async with opened(primary, both) as store:
+
+            async def ranges(up_to: int) -> list[tuple[int, int]]:
+                return (await store.read_batches(compiled(of_type("a")), BatchWindow(0, up_to))).ranges
+
+            # As many at once as there may be connections, so that both are asked.
+            await asyncio.gather(*(ranges(1) for _ in range(READING_CONNECTIONS)))
+            last = (await commit(store, NewFact("a"))).last_sequence_number
+            wait_until_replayed(ahead, last)
+            for _ in range(READING_CONNECTIONS):
+                assert await ranges(last) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("listen", ["on", "off"])
+async def test_a_replica_that_goes_its_own_way_is_not_read_from_any_more(
+    primary: Cluster, listen: str
+) -> None:
+    with primary.standby("other") as other:
+        async with opened(primary, other.url(listen=listen)) as store:
+            await commit(store, NewFact("a"))
+            wait_until_replayed(other, 1)
+            before = await answers(store, 1)
+            other.promote()
+            async with opened(other, other) as gone:
+                await commit(gone, NewFact("b"))
+            assert await answers(store, 1) == before
+            last = (await commit(store, NewFact("a"))).last_sequence_number
+            assert (await store.read_facts(compiled(of_type("b")), Window(before=last + 1))).records == []
 
 
 async def test_a_replica_that_is_gone_costs_no_answer(primary: Cluster) -> None:
@@ -101,7 +148,7 @@ async def test_a_former_primary_that_went_its_own_way_is_not_read_from(primary: 
     with primary.standby("other") as other:
         async with opened(primary, primary) as store:
             await commit(store, NewFact("a"))
-        wait_until(lambda: replayed_head(other) >= 1, "the standby has replayed the log")
+        wait_until_replayed(other, 1)
         other.promote()
         async with opened(other, other) as store:
             await commit(store, NewFact("b"))

@@ -6,7 +6,7 @@ position, and whatever is read of an earlier position stays as it is.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.types.numeric import Int4, Int8
@@ -32,6 +32,11 @@ _FIRST_GUESS_BYTES: Final = 512
 _MATCHED_HERE: Final = 64
 _MATCHED_HERE_BYTES: Final = 64 * 1024
 """More candidates than that are matched in a thread, so that the event loop goes on."""
+
+Digest: TypeAlias = tuple[object, object]
+"""When a fact was committed, and the digest of its framing."""
+
+NO_FACT: Final[Digest] = (None, None)
 
 T = TypeVar("T")
 
@@ -217,8 +222,8 @@ class Reader:
         self._fact_bytes = max(len(frames) // (end - window.after), 1)
         return BatchPage([frames], [(window.after + 1, end)], end)
 
-    async def digest(self, connection: AsyncConnection, sequence_number: int) -> tuple[object, object]:
-        """By which a fact is recognised: when it was committed, and the digest of its framing. Nothing of none."""
+    async def digest(self, connection: AsyncConnection, sequence_number: int) -> Digest:
+        """By which a fact is recognised; NO_FACT where there is none."""
         return await self.digest_of(await self.ask_digest(connection, sequence_number))
 
     async def ask_digest(self, connection: AsyncConnection, sequence_number: int) -> AsyncCursor:
@@ -227,9 +232,9 @@ class Reader:
             (Int8(sequence_number),),
         )
 
-    async def digest_of(self, cursor: AsyncCursor) -> tuple[object, object]:
+    async def digest_of(self, cursor: AsyncCursor) -> Digest:
         row = await cursor.fetchone()
-        return (row[0], row[1]) if row else (None, None)
+        return (row[0], row[1]) if row else NO_FACT
 
     async def sequence_number_at(self, connection: AsyncConnection, at: int) -> int:
         try:

@@ -1,26 +1,34 @@
 """Reads from a standby: pages of queries and replays, so that they do not burden the primary.
 
 A read says up to which position it needs the log; that is at most a version or a head that the primary has told. The
-standby serves it once it has replayed so far. Where it does not get there in time, cannot be reached, or is of another
-history, the primary serves the read: a standby can make reads cheaper, never different.
+standby serves it once it holds that fact as the primary does, and so everything before it. Where it does not get there
+in time, cannot be reached, or has gone its own way, the primary serves the read: a standby can make reads cheaper,
+never different.
+
+Behind one URL there may be several standbys, each as far as it is. So what was seen of one connection says nothing of
+another, and with a transaction pooler between, nothing of the next transaction.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from factstr_server.stores.postgres.continuity import Continuity
 from factstr_server.stores.postgres.link import open_pool
 from factstr_server.stores.postgres.location import Location
-from factstr_server.stores.postgres.statements import Statements
+from factstr_server.stores.postgres.reading import NO_FACT, Digest
 
 REACH_SECONDS: Final = 1.0
 """How long a read waits for the standby to replay what it needs."""
+
+_LONGEST_READ_SECONDS: Final = 10.0
+"""After which a read is left to the primary: the standby hangs."""
 
 _LOOK_AGAIN_SECONDS: Final = 0.01
 _LEFT_ALONE_SECONDS: Final = 5.0
@@ -29,9 +37,6 @@ _LEFT_ALONE_SECONDS: Final = 5.0
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-Digest = tuple[object, object]
-"""When a fact was committed, and the digest of its framing."""
 
 
 class Unfit(Exception):
@@ -44,23 +49,21 @@ class Replica:
     def __init__(
         self,
         location: Location,
-        statements: Statements,
-        continuity: Continuity,
+        digest: Callable[[AsyncConnection, int], Awaitable[Digest]],
         on_primary: Callable[[int], Awaitable[Digest]],
     ) -> None:
-        """`on_primary` tells what the primary holds under a sequence number."""
+        """`digest` tells what stands under a sequence number there, `on_primary` on the primary."""
         self._location = location
-        self._sql = statements
-        self._continuity = continuity
+        self._digest = digest
         self._on_primary = on_primary
         self._pool: AsyncConnectionPool | None = None
-        self._replayed = 0
-        """How far it has certainly come."""
+        self._same_up_to: WeakKeyDictionary[AsyncConnection, int] = WeakKeyDictionary()
+        """How far the log behind a connection is known to be the primary's."""
         self._left_alone_until = 0.0
 
     async def open(self) -> None:
         """Does not wait for the standby to answer."""
-        self._pool = await open_pool(self._location, self._check)
+        self._pool = await open_pool(self._location, _nothing)
 
     async def close(self) -> None:
         if self._pool:
@@ -72,8 +75,12 @@ class Replica:
         if self._pool is None or loop.time() < self._left_alone_until:
             raise Unfit
         try:
-            async with self._pool.connection(timeout=REACH_SECONDS) as connection:
-                if up_to > self._replayed:
+            async with (
+                asyncio.timeout(_LONGEST_READ_SECONDS),
+                self._pool.connection(timeout=REACH_SECONDS) as connection,
+                self._one_server(connection),
+            ):
+                if up_to > self._same_up_to.get(connection, 0):
                     await self._reach(connection, up_to)
                 return await read(connection)
         except (psycopg.Error, PoolTimeout, OSError, Unfit) as error:
@@ -81,39 +88,30 @@ class Replica:
             _log.warning("the read store is left alone for a while: %s", str(error).partition("\n")[0])
             raise Unfit from error
 
+    @asynccontextmanager
+    async def _one_server(self, connection: AsyncConnection) -> AsyncIterator[None]:
+        """Within it, all statements go to the same server."""
+        if self._location.listen:
+            yield
+            return
+        await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+        try:
+            yield
+        finally:
+            self._same_up_to.pop(connection, None)
+            await connection.execute("ROLLBACK")
+
     async def _reach(self, connection: AsyncConnection, up_to: int) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + REACH_SECONDS
-        while True:
-            history_id, head, _ = await self._state(connection)
-            if history_id != self._continuity.info.history_id:
-                raise Unfit("it is of another history")
-            self._replayed = max(self._replayed, head)
-            if head >= up_to:
-                return
+        while (found := await self._digest(connection, up_to)) == NO_FACT:
             if loop.time() >= until:
-                raise Unfit(f"it has replayed {head} of {up_to} facts")
+                raise Unfit(f"it has not replayed fact {up_to} yet")
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        if found != await self._on_primary(up_to):
+            raise Unfit("it does not hold what the store holds")
+        self._same_up_to[connection] = up_to
 
-    async def _check(self, connection: AsyncConnection) -> None:
-        """A new connection may lead to another standby, or to a former primary that has gone its own way."""
-        self._replayed = 0
-        _, head, newest = await self._state(connection)
-        if head and await self._on_primary(head) != newest:
-            await connection.close()
-            raise psycopg.OperationalError("the read store does not hold what the store holds")
 
-    async def _state(self, connection: AsyncConnection) -> tuple[str, int, Digest]:
-        cursor = await connection.execute(
-            self._sql(
-                """
-                SELECT s.history_id::text, h.sequence_number, n.occurred_at, md5(n.framing)
-                FROM {schema}.store AS s CROSS JOIN {schema}.head AS h
-                LEFT JOIN {schema}.records AS n ON n.sequence_number = h.sequence_number
-                """
-            )
-        )
-        row = await cursor.fetchone()
-        if row is None:
-            raise Unfit("it holds no store")
-        return row[0], row[1], (row[2], row[3])
+async def _nothing(_: AsyncConnection) -> None:
+    """Connections are looked at when they are read from."""

@@ -23,8 +23,8 @@ from factstr_server.stores.postgres.continuity import Continuity
 from factstr_server.stores.postgres.link import Link, connect
 from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.postgres.migrations import migrate
-from factstr_server.stores.postgres.reading import Reader, Searched
-from factstr_server.stores.postgres.replica import Digest, Replica, Unfit
+from factstr_server.stores.postgres.reading import Digest, Reader, Searched
+from factstr_server.stores.postgres.replica import Replica, Unfit
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.streams import StreamTable
 from factstr_server.stores.postgres.transactions import begin
@@ -81,7 +81,7 @@ class PostgresStore:
         if options.read_store is not None:
             # The schema is the store's, whatever the replica's URL says.
             there = replace(location_of(options.read_store, read_only=True), schema=self._location.schema)
-            self._replica = Replica(there, statements, self._continuity, self._digest)
+            self._replica = Replica(there, self._reader.digest, self._digest)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
