@@ -19,7 +19,7 @@ from factstr_server.log.event_log import EventLog
 from factstr_server.log.live_streams import Started, StreamItem
 from factstr_server.log.subscription import Batches, CaughtUp
 from factstr_server.stores.memory import MemoryStore
-from factstr_server.stores.protocol import StoreOptions
+from factstr_server.stores.protocol import StoreInfo, StoreListener, StoreOptions
 from tests.conformance.driver import NewFact, of_type, where
 from tests.service.wrapping_store import WrappingStore
 from tests.stores.opened import compiled, prepared
@@ -164,3 +164,37 @@ async def test_when_the_log_has_lost_its_end_streams_end_and_new_ones_begin_on_t
         await reader.read_up_to(3)
         assert reader.delivered == [(1, 2, [1, 2]), (3, 3, [3])]
         await reader.close()
+
+
+class DivergingStore(WrappingStore):
+    """Its log loses its end just after somebody was told where it ends."""
+
+    history_id = "before"
+    listener: StoreListener
+
+    @property
+    def info(self) -> StoreInfo:
+        return super().info._replace(history_id=self.history_id)
+
+    def watch(self, listener: StoreListener) -> None:
+        self.listener = listener
+        super().watch(listener)
+
+    async def head(self) -> int:
+        head = await super().head()
+        if head and self.history_id == "before":
+            self.history_id = "after"
+            self.listener.diverged(head)
+            return head + 1
+        return head
+
+
+async def test_a_stream_does_not_begin_at_the_end_of_a_log_that_is_lost_meanwhile() -> None:
+    log = EventLog(DivergingStore(MemoryStore(StoreOptions())))
+    await log.open()
+    try:
+        await log.append(prepared([NewFact()]))
+        async with aclosing(log.live.stream(EVERYTHING, None)) as stream:
+            assert await anext(stream) == Started(1)
+    finally:
+        await log.close()

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -14,9 +15,11 @@ from factstr.v1 import event_pb2
 from factstr_server.contract.errors import Reason, Refusal
 from factstr_server.contract.query import EVERYTHING
 from factstr_server.log.event_log import EventLog
+from factstr_server.log.live_streams import Started, StreamItem
 from factstr_server.log.subscription import CaughtUp
 from factstr_server.stores.opening import store_by_url
-from factstr_server.stores.postgres.location import location_of
+from factstr_server.stores.postgres import watching
+from factstr_server.stores.postgres.location import Location, location_of
 from factstr_server.stores.protocol import StoreOptions
 from tests.conformance.driver import Filter, NewFact, Query, of_type, where
 from tests.conformance.streams import eventually
@@ -49,8 +52,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @asynccontextmanager
-async def log_on(url: str) -> AsyncIterator[EventLog]:
-    log = EventLog(store_by_url(url, StoreOptions()))
+async def log_on(url: str, unavailable_wait: timedelta = timedelta(seconds=5)) -> AsyncIterator[EventLog]:
+    options = StoreOptions(unavailable_wait=unavailable_wait)
+    log = EventLog(store_by_url(url, options), unavailable_wait=unavailable_wait)
     await log.open()
     try:
         yield log
@@ -136,6 +140,29 @@ async def test_appends_are_committed_once_whatever_connection_is_ended_and_when(
     assert [content for content in surely_not if found[content]] == []
 
 
+async def read_to_the_end(stream: AsyncIterator[StreamItem]) -> None:
+    async with asyncio.timeout(20):
+        async for _ in stream:
+            pass
+
+
+def lose_the_end(location: Location, kept: int) -> None:
+    with psycopg.connect(location.conninfo, autocommit=True) as connection:
+        connection.execute(
+            f"BEGIN; DELETE FROM {location.schema}.records WHERE sequence_number > {kept}; "
+            f"UPDATE {location.schema}.head SET sequence_number = {kept}; COMMIT".encode()
+        )
+
+
+def end_connections(location: Location) -> None:
+    """Those of the servers."""
+    with psycopg.connect(location.conninfo, autocommit=True, application_name="test") as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'factstr-server' AND datname = current_database()"
+        )
+
+
 async def test_a_log_that_loses_its_end_under_a_living_connection_is_not_written_on_in_silence(
     tmp_path: Path,
 ) -> None:
@@ -149,19 +176,74 @@ async def test_a_log_that_loses_its_end_under_a_living_connection_is_not_written
         async with aclosing(log.live.stream(EVERYTHING, 0)) as stream:
             while not isinstance(await anext(stream), CaughtUp):
                 pass
-            with psycopg.connect(location.conninfo, autocommit=True) as connection:
-                connection.execute(
-                    f"BEGIN; DELETE FROM {location.schema}.records WHERE sequence_number > 10; "
-                    f"UPDATE {location.schema}.head SET sequence_number = 10; COMMIT".encode()
-                )
+            lose_the_end(location, 10)
             # Enough to lift the head above what this server knew.
             result = await log.append(prepared([NewFact("b")] * 15))
             assert (result.first_sequence_number, result.last_sequence_number) == (11, 25)
             with pytest.raises(Refusal) as diverged:
-                _ = [item async for item in stream]
+                await read_to_the_end(stream)
         assert diverged.value.reason is Reason.LOG_DIVERGED
         assert log.info.history_id != history
         assert await count(log) == 25
+
+
+async def test_a_new_history_ends_the_streams_of_a_server_that_misses_nothing_too(tmp_path: Path) -> None:
+    """Another server has found the log diverged: what that one has named, a stream of this one may have begun after."""
+    url = fresh_url(tmp_path)
+    location = location_of(url)
+    async with log_on(url) as log:
+        history = log.info.history_id
+        await log.append(prepared([NewFact("a")]))
+        async with aclosing(log.live.stream(EVERYTHING, 0)) as stream:
+            while not isinstance(await anext(stream), CaughtUp):
+                pass
+            with psycopg.connect(location.conninfo, autocommit=True) as connection:
+                connection.execute(
+                    f"UPDATE {location.schema}.store SET history_id = gen_random_uuid()".encode()
+                )
+            with pytest.raises(Refusal) as diverged:
+                await read_to_the_end(stream)
+        assert diverged.value.reason is Reason.LOG_DIVERGED
+        assert log.info.history_id != history
+        assert (await log.append(prepared([NewFact("b")]))).first_sequence_number == 2
+
+
+async def test_a_head_that_was_named_is_missed_when_it_is_gone_although_no_look_had_seen_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_LOOK_SECONDS_WITHOUT_LISTEN", 3_600.0)
+    url = fresh_url(tmp_path)
+    location = location_of(url)
+    async with log_on(url + ("&" if "?" in url else "?") + "listen=off") as log:
+        history = log.info.history_id
+        async with log_on(url) as other:
+            await other.append(prepared([NewFact("a")]))
+        async with aclosing(log.live.stream(EVERYTHING, None)) as stream:
+            assert await anext(stream) == Started(1)
+            lose_the_end(location, 0)
+            end_connections(location)
+            # Finds its connection broken, and so the watch makes a new one.
+            await log.head()
+            with pytest.raises(Refusal) as diverged:
+                await read_to_the_end(stream)
+        assert diverged.value.reason is Reason.LOG_DIVERGED
+        assert log.info.history_id != history
+
+
+async def test_another_store_under_the_same_name_is_neither_read_nor_written(tmp_path: Path) -> None:
+    url = fresh_url(tmp_path)
+    location = location_of(url)
+    async with log_on(url, timedelta(seconds=1)) as log:
+        await log.append(prepared([NewFact("a")]))
+        with psycopg.connect(location.conninfo, autocommit=True) as connection:
+            connection.execute(f"DROP SCHEMA {location.schema} CASCADE".encode())
+        async with log_on(url) as other:
+            end_connections(location)
+            for refused in (lambda: log.append(prepared([NewFact("a")])), log.head):
+                with pytest.raises(Refusal) as unavailable:
+                    await refused()
+                assert unavailable.value.reason is Reason.STORE_UNAVAILABLE
+            assert await count(other) == 0
 
 
 async def test_an_append_that_cannot_be_looked_up_quickly_fails_no_other(tmp_path: Path) -> None:

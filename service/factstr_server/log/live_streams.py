@@ -53,7 +53,7 @@ class LiveStreams:
         The head is the store's: another server may have committed what this server's streams have not heard of, and
         so may this one, a moment ago.
         """
-        head = await self._store.head()
+        head = await self._head()
         if after is not None and after > head:
             raise cursor_ahead_of_log(after, head)
         subscription = Subscription(
@@ -68,6 +68,14 @@ class LiveStreams:
         if self._closed:
             subscription.end(self._closed())
         return subscription
+
+    async def _head(self) -> int:
+        """Of the history that goes on: the one before ended its streams, and this one is not among them yet."""
+        while True:
+            history_id = self._store.info.history_id
+            head = await self._store.head()
+            if self._store.info.history_id == history_id:
+                return head
 
     def leave(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)

@@ -5,10 +5,12 @@ numbers. So every connection, before anything is read through it, and the watch 
 that this server knows of with what stands there now.
 
 Invariants:
-- `known` is a fact that was committed, and does not go back but by `diverged`.
+- `known` is a fact that was committed, and does not go back but by `diverged`. Everything that this server has
+  committed, or has named as the log's end, is at or before it.
 - Whoever finds the log diverged says so before another look can take the new log for the old one.
-- One server gives the diverged log its new `history_id`; the others find it there. Every epoch of before is void then:
-  an acknowledgement from the lost history must not move a cursor over facts that nobody saw.
+- One server gives the diverged log its new `history_id`; the others find it there, and take it for diverged too,
+  whatever they know: what another one has named may have reached their callers. Every epoch of before is void then: an
+  acknowledgement from the lost history must not move a cursor over facts that nobody saw.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from factstr_server.contract.errors import StoreDisconnected
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.protocol import StoreInfo, StoreListener
 
@@ -77,12 +80,27 @@ class Continuity:
         await self.look(connection)
 
     def committed(self, newest: Mark) -> None:
-        """This server has committed."""
+        """This server has committed, or seen committed."""
         if newest.sequence_number > self.known.sequence_number:
             self.known = newest
 
+    async def head(self, connection: AsyncConnection) -> int:
+        """Where the log ends, for somebody who goes on from there."""
+        cursor = await connection.execute(
+            self._sql(
+                """
+                SELECT h.sequence_number, n.occurred_at, md5(n.framing)
+                FROM {schema}.head AS h LEFT JOIN {schema}.records AS n ON n.sequence_number = h.sequence_number
+                """
+            )
+        )
+        row = await cursor.fetchone()
+        assert row, "the first migration makes it"
+        self.committed(Mark(*row))
+        return int(row[0])
+
     async def look(self, connection: AsyncConnection) -> LogEnd:
-        """Where the log ends, after comparing what is known of it."""
+        """Where the log ends, after comparing what is known of it. Raises StoreDisconnected where another store is."""
         async with self._looking:
             known = self.known
             cursor = await connection.execute(
@@ -103,19 +121,18 @@ class Continuity:
             row = await cursor.fetchone()
             assert row, "the first migration makes it"
             store_id, history_id, head, newest_at, newest_digest, known_at, known_digest, others = row
-            same_store = store_id == self.info.store_id
-            intact = same_store and (known_at, known_digest) == known[1:]
+            if store_id != self.info.store_id:
+                raise StoreDisconnected("another store stands where this server's store was")
             newest = Mark(head, newest_at, newest_digest)
-            if intact:
+            if history_id == self.info.history_id and (known_at, known_digest) == known[1:]:
                 self.committed(newest)
-                self.info = self.info._replace(history_id=history_id)
             else:
                 await self._diverged(connection, history_id, newest)
             return LogEnd(head, others)
 
     async def _diverged(self, connection: AsyncConnection, history_id: str, newest: Mark) -> None:
         _log.error(
-            "the log has lost its end: it was known up to %d, and ends at %d now",
+            "the log has lost its end, as this server sees or another one has found: known up to %d, it ends at %d now",
             self.known.sequence_number,
             newest.sequence_number,
         )

@@ -132,7 +132,7 @@ class PostgresStore:
         return await self._writer.commit(group)
 
     async def head(self) -> int:
-        return await self._read(self._reader.head)
+        return await self._read(self._continuity.head)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
         searched = Searched(None, MAX_SEQUENCE_NUMBER, 1)
