@@ -1,5 +1,6 @@
-"""Transactions that write: what every one of them begins with."""
+"""Transactions that write: what every one of them begins with, and how one that failed ends."""
 
+from itertools import count
 from typing import Final
 
 from psycopg import AsyncConnection, sql
@@ -18,6 +19,8 @@ _SETTINGS: Final = sql.SQL(
 )
 _SETTINGS_SINCE_17: Final = _SETTINGS + sql.SQL(", set_config('transaction_timeout', '0', true)")
 
+_failures: Final = count()
+
 
 async def begin(connection: AsyncConnection, wait_seconds: float) -> None:
     """Begins a transaction whose commit is durable and has no time limit, and which waits for locks so long at most.
@@ -27,3 +30,11 @@ async def begin(connection: AsyncConnection, wait_seconds: float) -> None:
     await connection.execute(_BEGIN)
     settings = _SETTINGS if connection.info.server_version < 170_000 else _SETTINGS_SINCE_17
     await connection.execute(settings, (f"{int(wait_seconds * 1000)}ms",))
+
+
+async def roll_back_failed(connection: AsyncConnection) -> None:
+    """Ends a transaction in which something failed. Psycopg takes statements for prepared that PostgreSQL has passed
+    over, because they followed in the same pipeline, and would use them for ever. It forgets them at a ROLLBACK, if
+    that is one that it has not seen before.
+    """
+    await connection.execute(sql.SQL("ROLLBACK -- {}").format(sql.Literal(next(_failures))))

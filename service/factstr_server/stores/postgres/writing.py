@@ -35,7 +35,7 @@ from factstr_server.stores.postgres.link import Link
 from factstr_server.stores.postgres.reading import Found, Reader
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.times import microseconds, moment
-from factstr_server.stores.postgres.transactions import begin
+from factstr_server.stores.postgres.transactions import begin, roll_back_failed
 from factstr_server.stores.postgres.translation import connection_lost, translated_errors
 from factstr_server.stores.postgres.watching import Watch
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreOptions, Window
@@ -345,7 +345,7 @@ class Writer:
         """Leaves the transaction that was begun, if any. False when the connection had to be given up with it."""
         try:
             if not connection_lost(link.writing, error):
-                await link.writing.execute("ROLLBACK")
+                await roll_back_failed(link.writing)
                 return True
         except (psycopg.Error, OSError):
             pass
