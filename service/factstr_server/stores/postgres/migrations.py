@@ -150,9 +150,5 @@ async def _not_allowed(connection: AsyncConnection, location: Location, error: p
     )
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _first_line(error: psycopg.Error) -> str:
     return str(error).partition("\n")[0]
