@@ -28,7 +28,7 @@ from factstr_server.stores.postgres.replica import Replica, Unfit
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.streams import StreamTable
 from factstr_server.stores.postgres.transactions import begin
-from factstr_server.stores.postgres.translation import connection_lost, translated_errors
+from factstr_server.stores.postgres.translation import connection_lost, told_to_people, translated_errors
 from factstr_server.stores.postgres.watching import Watch
 from factstr_server.stores.postgres.writing import Writer
 from factstr_server.stores.protocol import (
@@ -38,7 +38,6 @@ from factstr_server.stores.protocol import (
     ContextRead,
     Outcome,
     Page,
-    StoreError,
     StoreInfo,
     StoreListener,
     StoreOptions,
@@ -97,7 +96,7 @@ class PostgresStore:
         self._watch.listener = self._continuity.listener = listener
 
     async def open(self) -> None:
-        try:
+        with told_to_people("the PostgreSQL store"):
             connection = await connect(self._location)
             try:
                 await migrate(connection, self._location)
@@ -105,8 +104,6 @@ class PostgresStore:
             finally:
                 await connection.close()
             link = await self._watch.new_link()
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            raise StoreError(f"cannot use the PostgreSQL store: {_on_one_line(error)}") from None
         self._watch.start(link)
         if self._replica:
             await self._replica.open()
@@ -314,7 +311,3 @@ class PostgresStore:
 
 
 _LOST: Final = "the connection to PostgreSQL is lost"
-
-
-def _on_one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
