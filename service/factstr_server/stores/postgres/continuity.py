@@ -109,8 +109,7 @@ class Continuity:
                     SELECT
                         s.store_id::text, s.history_id::text, h.sequence_number, n.occurred_at, md5(n.framing),
                         k.occurred_at, md5(k.framing),
-                        (SELECT count(*) FROM {schema}.servers AS o
-                         WHERE o.server_id <> %s AND o.heartbeat_at > clock_timestamp() - interval '15 seconds')
+                        (SELECT count(*) FROM {schema}.servers WHERE server_id <> %s AND {alive})
                     FROM {schema}.store AS s CROSS JOIN {schema}.head AS h
                     LEFT JOIN {schema}.records AS n ON n.sequence_number = h.sequence_number
                     LEFT JOIN {schema}.records AS k ON k.sequence_number = %s::bigint

@@ -34,7 +34,7 @@ from factstr_server.stores.postgres.migrations import (
     format_of,
     set_format,
 )
-from factstr_server.stores.postgres.statements import Statements
+from factstr_server.stores.postgres.statements import SILENCE, Statements
 from factstr_server.stores.postgres.times import moment
 from factstr_server.stores.postgres.transactions import begin
 from factstr_server.stores.postgres.translation import told_to_people
@@ -113,13 +113,11 @@ class _Schema:
         await self._check_servers()
 
     async def _check_servers(self) -> None:
-        [[servers]] = await self._rows(
-            "SELECT count(*) FROM {schema}.servers WHERE heartbeat_at > clock_timestamp() - interval '15 seconds'"
-        )
+        [[servers]] = await self._rows("SELECT count(*) FROM {schema}.servers WHERE {alive}")
         if servers:
             raise StoreError(
                 f"{self.name} is in use by {servers} server{'s' if servers > 1 else ''}: stop them first (one that was "
-                "killed counts for 15 seconds)"
+                f"killed counts for {SILENCE})"
             )
 
     async def contents(self) -> Contents:

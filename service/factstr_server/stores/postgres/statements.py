@@ -1,12 +1,19 @@
 """SQL text for one schema."""
 
-from typing import LiteralString
+from typing import Final, LiteralString
 
 from psycopg import sql
 
+SILENCE: Final[LiteralString] = "15 seconds"
+"""After which a server that is not heard of counts as gone, and its leases as over."""
+
+_ALIVE: Final = sql.SQL(f"heartbeat_at > clock_timestamp() - interval '{SILENCE}'")
+
 
 class Statements:
-    """Puts the schema's name into statements, and remembers them: drivers prepare what they meet again."""
+    """Puts the schema's name into statements, and `{alive}`: the condition that a row of `servers` is of a server that
+    counts. Remembers them: drivers prepare what they meet again.
+    """
 
     def __init__(self, schema: str) -> None:
         self._schema = sql.Identifier(schema)
@@ -14,5 +21,5 @@ class Statements:
 
     def __call__(self, text: LiteralString) -> sql.Composed:
         if text not in self._made:
-            self._made[text] = sql.SQL(text).format(schema=self._schema)
+            self._made[text] = sql.SQL(text).format(schema=self._schema, alive=_ALIVE)
         return self._made[text]

@@ -33,8 +33,7 @@ _STREAM: Final[LiteralString] = """
         d.durable_stream, d.query, d.cursor, d.lease_epoch, d.created_at, d.acknowledged_at,
         CASE WHEN v.server_id IS NOT NULL THEN d.holder END AS held_by, d.canonical_query
     FROM {schema}.durable_streams AS d
-    LEFT JOIN {schema}.servers AS v
-        ON v.server_id = d.holder_server AND v.heartbeat_at > clock_timestamp() - interval '15 seconds'
+    LEFT JOIN {schema}.servers AS v ON v.server_id = d.holder_server AND {alive}
 """
 
 

@@ -7,7 +7,7 @@ When the link is lost it makes a new one, with all connections anew.
 Invariants:
 - Nothing is read or written through a connection before it has passed the look of `continuity`.
 - The listener hears that the store answers only after that, and that it does not before a new link is tried.
-- This server's leases last no longer than `LEASE_SECONDS` after its last heartbeat.
+- This server's leases last no longer than `statements.SILENCE` after its last heartbeat.
 """
 
 import asyncio
@@ -27,8 +27,6 @@ from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.protocol import StoreListener
 
 HEARTBEAT_SECONDS: Final = 5.0
-LEASE_SECONDS: Final = 15
-"""In the statements of `streams` and `continuity` too."""
 
 _LOOK_SECONDS: Final = 1.0
 _LOOK_SECONDS_WITHOUT_LISTEN: Final = 0.1
