@@ -28,7 +28,12 @@ from factstr_server.stores.postgres.replica import Replica, Unfit
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.streams import StreamTable
 from factstr_server.stores.postgres.transactions import begin
-from factstr_server.stores.postgres.translation import connection_lost, told_to_people, translated_errors
+from factstr_server.stores.postgres.translation import (
+    LOST,
+    connection_lost,
+    told_to_people,
+    translated_errors,
+)
 from factstr_server.stores.postgres.watching import Watch
 from factstr_server.stores.postgres.writing import Writer
 from factstr_server.stores.protocol import (
@@ -181,7 +186,7 @@ class PostgresStore:
 
         try:
             # Whoever waits for a lease asks for it whenever it may be free: to announce that would never end.
-            return await self._change(change, lambda: StoreDisconnected(_LOST), announced=False)
+            return await self._change(change, lambda: StoreDisconnected(LOST), announced=False)
         except Refusal:
             if isinstance(outcome, Acquired):
                 # The lease may be in the store, and nobody has it.
@@ -261,7 +266,7 @@ class PostgresStore:
             while True:
                 link = await self._watch.link_within(until - loop.time())
                 try:
-                    with translated_errors(lambda: in_doubt() if committing else StoreDisconnected(_LOST)):
+                    with translated_errors(lambda: in_doubt() if committing else StoreDisconnected(LOST)):
                         result = await self._on(link, transaction)
                     break
                 except StoreDisconnected:
@@ -308,6 +313,3 @@ class PostgresStore:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # Perhaps nobody asks any more.
-
-
-_LOST: Final = "the connection to PostgreSQL is lost"

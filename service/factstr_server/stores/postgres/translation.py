@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -14,6 +15,8 @@ from factstr_server.contract.errors import (
     store_unavailable,
 )
 from factstr_server.stores.protocol import StoreError
+
+LOST: Final = "the connection to PostgreSQL is lost"
 
 _PASSING = (
     # Somebody holds a lock, an administrator ended a statement, or two transactions waited for each other.
@@ -70,4 +73,4 @@ def _shown(error: BaseException) -> str:
     """Nothing of SQL or hosts leaves the server."""
     if isinstance(error, psycopg.Error) and error.sqlstate:
         return f"PostgreSQL reports {error.sqlstate}"
-    return "the connection to PostgreSQL is lost"
+    return LOST

@@ -24,6 +24,7 @@ from factstr_server.stores.postgres.continuity import Continuity
 from factstr_server.stores.postgres.link import Link, open_link
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.statements import Statements
+from factstr_server.stores.postgres.translation import LOST
 from factstr_server.stores.protocol import StoreListener
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -87,7 +88,7 @@ class Watch:
     def link(self) -> Link:
         """Raises StoreDisconnected."""
         if self._link is None:
-            raise StoreDisconnected("the connection to PostgreSQL is lost")
+            raise StoreDisconnected(LOST)
         return self._link
 
     async def link_within(self, seconds: float) -> Link:
