@@ -79,7 +79,7 @@ class PostgresStore:
         self._continuity = Continuity(statements, server_id)
         self._watch = Watch(self._location, statements, self._continuity, server_id)
         self._reader = Reader(statements)
-        self._streams = StreamTable(statements, server_id)
+        self._streams = StreamTable(statements, self._reader, server_id)
         self._writer = Writer(statements, self._continuity, self._watch, options)
         self._replica: Replica | None = None
         if options.read_store is not None:

@@ -11,6 +11,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.types.numeric import Int8
 
+from factstr_server.stores.postgres.reading import Reader
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.times import microseconds
 from factstr_server.stores.stream_protocol import (
@@ -40,8 +41,9 @@ _STREAM: Final[LiteralString] = """
 class StreamTable:
     """Its statements. Those that change something run in a transaction that the caller began, and commits."""
 
-    def __init__(self, statements: Statements, server_id: UUID) -> None:
+    def __init__(self, statements: Statements, reader: Reader, server_id: UUID) -> None:
         self._sql = statements
+        self._reader = reader
         self._server_id = server_id
 
     async def get(self, connection: AsyncConnection, durable_stream: str) -> StoredStream | None:
@@ -84,7 +86,7 @@ class StreamTable:
             return problem
         row = await self._row(connection, name, lock=True)
         if row is None:
-            head = await self._head(connection)
+            head = await self._reader.head(connection)
             start = head if wanted.start_after is None else wanted.start_after
             if start > head:
                 return PositionAhead(start, head)
@@ -146,7 +148,7 @@ class StreamTable:
         row = await self._row(connection, durable_stream, lock=True)
         if problem := _problem(durable_stream, row, force):
             return problem
-        head = await self._head(connection)
+        head = await self._reader.head(connection)
         if cursor > head:
             return PositionAhead(cursor, head)
         lease_epoch = await self._next_lease_epoch(connection)
@@ -187,12 +189,6 @@ class StreamTable:
             self._sql(_STREAM + " WHERE d.durable_stream = %s"), (durable_stream,)
         )
         return await cursor.fetchone()
-
-    async def _head(self, connection: AsyncConnection) -> int:
-        cursor = await connection.execute(self._sql("SELECT sequence_number FROM {schema}.head"))
-        row = await cursor.fetchone()
-        assert row, "the first migration makes it"
-        return int(row[0])
 
     async def _next_lease_epoch(self, connection: AsyncConnection) -> int:
         cursor = await connection.execute(
