@@ -164,7 +164,7 @@ class _Schema:
 
     async def _rows(self, text: LiteralString, *parameters: object) -> list[tuple[Any, ...]]:
         with told_to_people(self.name):
-            cursor = await self._connection.execute(self._sql(text), parameters, binary=True)
+            cursor = await self._connection.execute(self._sql(text), parameters)
             return await cursor.fetchall()
 
 

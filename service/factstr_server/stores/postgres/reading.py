@@ -73,7 +73,7 @@ class Reader:
         self._fact_bytes = _FIRST_GUESS_BYTES
 
     async def head(self, connection: AsyncConnection) -> int:
-        cursor = await connection.execute(self._sql("SELECT sequence_number FROM {schema}.head"), binary=True)
+        cursor = await connection.execute(self._sql("SELECT sequence_number FROM {schema}.head"))
         return _only(await cursor.fetchone())
 
     async def ask(
@@ -90,7 +90,6 @@ class Reader:
                 Int4(most),
                 Int8(most_bytes),
             ),
-            binary=True,
         )
 
     async def found(self, cursor: AsyncCursor, most: int, most_bytes: int) -> Found:
@@ -213,7 +212,6 @@ class Reader:
         cursor = await connection.execute(
             self._sql("SELECT looked_up_to, frames FROM {schema}.joined_batches(%s, %s, %s, %s)"),
             (Int8(window.after), Int8(window.up_to), Int8(window.max_bytes), Int4(most)),
-            binary=True,
         )
         row = await cursor.fetchone()
         if row is None:
@@ -241,9 +239,7 @@ class Reader:
             wanted = moment(at)
         except OverflowError:
             return 0 if at < 0 else await self.head(connection)
-        cursor = await connection.execute(
-            self._sql("SELECT {schema}.sequence_number_at(%s)"), (wanted,), binary=True
-        )
+        cursor = await connection.execute(self._sql("SELECT {schema}.sequence_number_at(%s)"), (wanted,))
         return _only(await cursor.fetchone())
 
     async def ages(self, connection: AsyncConnection, sequence_numbers: Sequence[int]) -> Ages:

@@ -193,7 +193,7 @@ class Writer:
             occurred_at,
             await self._reader.found(newer, _MOST_NEWER_FACTS, _MOST_NEWER_BYTES) if newer else None,
             {
-                key: (bytes(fingerprint), Committed(first, last, at))
+                key: (fingerprint, Committed(first, last, at))
                 for key, fingerprint, first, last, committed_at in (
                     known_keys and await known_keys.fetchall()
                 )
