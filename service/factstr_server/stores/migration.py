@@ -1,5 +1,7 @@
-"""What bringing a store to this version's format did."""
+"""The formats of stores: the files that make them, and what bringing a store to this version's did."""
 
+from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 
@@ -8,3 +10,9 @@ class Migration(NamedTuple):
 
     before: int | None
     after: int
+
+
+def schema_files(package: str) -> list[Traversable]:
+    """A store's numbered SQL files, in order. Each brings its schema to the next format, the first to format 1."""
+    files = resources.files(package).joinpath("schema").iterdir()
+    return sorted((file for file in files if file.name.endswith(".sql")), key=lambda file: file.name)

@@ -2,26 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib import resources
 from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
 
-from factstr_server.stores.migration import Migration
+from factstr_server.stores.migration import Migration, schema_files
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.transactions import begin
 from factstr_server.stores.protocol import StoreError
 
 OLDEST_SERVER: Final = 150_000
-_FILES: Final = sorted(
-    (
-        file
-        for file in resources.files(__package__).joinpath("schema").iterdir()
-        if file.name.endswith(".sql")
-    ),
-    key=lambda file: file.name,
-)
+_FILES: Final = schema_files(__package__)
 NEWEST_FORMAT: Final = len(_FILES)
 
 

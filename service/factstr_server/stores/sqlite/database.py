@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from uuid import uuid4
 import apsw
 
 from factstr_server.contract.errors import Refusal, store_corrupt, store_full, store_unavailable
+from factstr_server.stores.migration import schema_files
 from factstr_server.stores.protocol import StoreError
 
 APPLICATION_ID: Final = 0x46414354
@@ -28,14 +28,7 @@ _READER_CACHE_KIB: Final = 16 * 1024
 _LONGEST_VALUE_BYTES: Final = 16 * 1024 * 1024
 """No fact and no query comes near it; joining too many facts ends there."""
 
-_FILES: Final = sorted(
-    (
-        file
-        for file in resources.files(__package__).joinpath("schema").iterdir()
-        if file.name.endswith(".sql")
-    ),
-    key=lambda file: file.name,
-)
+_FILES: Final = schema_files(__package__)
 NEWEST_FORMAT: Final = len(_FILES)
 
 
