@@ -7,6 +7,7 @@ one schema of their own.
     watching     the link to the primary: kept, lost, made anew; what happens through other servers
     continuity   whether the log is still the one that this server knows
     writing, conditions      a group's transaction
+    resolving    what became of one whose answer was lost
     reading, lookup, replica queries, batches, and where they may be read
     streams      durable streams and their leases
     migrating, copying, copy_rows   what is done to it while no server runs

@@ -5,6 +5,11 @@ from typing import Final
 
 from psycopg import AsyncConnection, sql
 
+LONGEST_LOCK_SECONDS: Final = 2.0
+"""For which one try of a commit waits for a lock; the group is then tried again, and those who have waited long enough
+are told.
+"""
+
 _BEGIN: Final = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 _SETTINGS: Final = sql.SQL(
     """

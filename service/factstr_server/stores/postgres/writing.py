@@ -1,7 +1,7 @@
 """A group's transaction: lock the head row, decide, write, commit.
 
-    look up the conditions' contexts                                   before the lock
-    BEGIN; lock the head row; read keys, cursors, newer facts          one round trip
+    BEGIN; look up the conditions' contexts                            before the lock; only where there are any
+    lock the head row; read keys, cursors, newer facts                 one round trip, else with BEGIN
     decide and encode                                                  in Python
     INSERT ...; UPDATE head; COMMIT                                    one round trip
 
@@ -33,9 +33,10 @@ from factstr_server.stores.postgres.continuity import Continuity, Mark, mark
 from factstr_server.stores.postgres.encoding import Rows, encoded_rows
 from factstr_server.stores.postgres.link import Link
 from factstr_server.stores.postgres.reading import Found, Reader
+from factstr_server.stores.postgres.resolving import Attempt, Resolver
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.times import microseconds, moment
-from factstr_server.stores.postgres.transactions import begin, roll_back_failed
+from factstr_server.stores.postgres.transactions import LONGEST_LOCK_SECONDS, begin, roll_back_failed
 from factstr_server.stores.postgres.translation import connection_lost, translated_errors
 from factstr_server.stores.postgres.watching import Watch
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreOptions, Window
@@ -47,12 +48,6 @@ _ENCODED_HERE: Final = 500
 _MOST_NEWER_FACTS: Final = 256
 _MOST_NEWER_BYTES: Final = 256 * 1024
 """That are looked at one by one under the lock; of more, the index is asked."""
-
-_LONGEST_LOCK_SECONDS: Final = 2.0
-"""For which one try waits for a lock; the group is then tried again, and those who have waited long enough are told."""
-
-_LOOK_AGAIN_SECONDS: Final = 0.1
-"""At a transaction that is still under way."""
 
 
 class _Locked(NamedTuple):
@@ -67,14 +62,6 @@ class _Locked(NamedTuple):
     cursors: dict[str, CursorState]
 
 
-class _Attempt(NamedTuple):
-    """A transaction whose COMMIT was sent."""
-
-    transaction_id: int
-    newest: Mark | None
-    """The last fact it writes; None when it only moves cursors."""
-
-
 class Writer:
     """Commits groups, one at a time."""
 
@@ -87,6 +74,7 @@ class Writer:
         self._watch = watch
         self._retention = options.idempotency_retention
         self._wait_seconds = options.unavailable_wait.total_seconds()
+        self._resolver = Resolver(statements, self._reader, watch, self._wait_seconds)
 
     async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         """Raises Refusal; StoreDisconnected where the same group may be tried again."""
@@ -243,7 +231,7 @@ class Writer:
             refused = link.writing.info.transaction_status == TransactionStatus.INERROR
             if await self._give_up(link, error) and refused:
                 raise
-            await self._find_out(_Attempt(locked.transaction_id, newest))
+            await self._resolver.find_out(Attempt(locked.transaction_id, newest))
         finally:
             link.writing.remove_notice_handler(heard)
         if unreplicated:
@@ -352,59 +340,5 @@ class Writer:
         self._watch.lost(link)
         return False
 
-    async def _find_out(self, attempt: _Attempt) -> None:
-        """Returns when the transaction is committed. Raises Refusal: StoreDisconnected when it certainly is not."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._wait_seconds
-        while True:
-            try:
-                link = await self._watch.link_within(until - loop.time())
-                if await self._is_over(link.writing, attempt.transaction_id):
-                    break
-            except StoreDisconnected:
-                raise outcome_unknown() from None
-            except (psycopg.Error, OSError):
-                self._watch.lost(link)
-            if loop.time() >= until:
-                raise outcome_unknown()
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-        if not attempt.newest:
-            raise StoreDisconnected("moving cursors again does no harm")
-        if await self._stands(link, attempt.newest):
-            await self._make_durable(link, until - loop.time())
-        else:
-            raise StoreDisconnected("the connection to PostgreSQL was lost, and nothing was committed")
-
-    async def _make_durable(self, link: Link, seconds: float) -> None:
-        """What is seen may not have reached a synchronous standby, after the primary has crashed: a commit of this
-        moment waits for everything before it.
-        """
-        try:
-            async with asyncio.timeout(max(seconds, _LOOK_AGAIN_SECONDS)):
-                await self._begin(link.writing)
-                await link.writing.execute(self._sql("UPDATE {schema}.head SET occurred_at = occurred_at"))
-                await link.writing.execute("COMMIT")
-        except (psycopg.Error, OSError, TimeoutError):
-            self._watch.lost(link)
-            raise outcome_unknown() from None
-
     async def _begin(self, connection: AsyncConnection) -> None:
-        await begin(connection, min(self._wait_seconds, _LONGEST_LOCK_SECONDS))
-
-    async def _is_over(self, connection: AsyncConnection, transaction_id: int) -> bool:
-        try:
-            cursor = await connection.execute("SELECT pg_xact_status(%s::text::xid8)", (str(transaction_id),))
-            row = await cursor.fetchone()
-        except errors.InvalidParameterValue:
-            return True  # In the future: a standby that was promoted has never heard of it.
-        return row is None or row[0] != "in progress"
-
-    async def _stands(self, link: Link, newest: Mark) -> bool:
-        """Whether the fact is in the log. What `pg_xact_status` says of a transaction would not be enough: after a
-        failover its number may be another one's.
-        """
-        try:
-            return await self._reader.digest(link.writing, newest.sequence_number) == newest[1:]
-        except (psycopg.Error, OSError):
-            self._watch.lost(link)
-            raise outcome_unknown() from None
+        await begin(connection, min(self._wait_seconds, LONGEST_LOCK_SECONDS))
