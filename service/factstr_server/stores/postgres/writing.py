@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, AsyncCursor, errors
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
@@ -110,14 +110,12 @@ class Writer:
             await look_up_versions(self._reader, connection, conditions, known)
         locked = await self._lock(connection, group, newest, conditions=bool(conditions))
         known.head_now = locked.head
-        if not locked.newer:
-            pass
-        elif locked.newer.cut:
+        if locked.newer and locked.newer.cut:
             for query, _ in conditions:
                 newer = await self._reader.version(connection, query, looked_at)
                 if newer is not None:
                     known.versions[id(query)] = newer
-        else:
+        elif locked.newer:
             known.take_newer(locked.newer.candidates, conditions)
         decision = GroupDecision(known, locked.keys, locked.cursors, microseconds(locked.occurred_at))
         return decision, decision.decide_all(group), locked
@@ -131,7 +129,6 @@ class Writer:
         conditions: bool,
     ) -> _Locked:
         """Raises StoreDisconnected where the log is not the one that this server knows: it is looked at first."""
-        keys, names = keys_of(group), sorted(moved_streams(group))
         async with connection.pipeline():
             if not conditions:
                 await self._begin(connection)
@@ -144,24 +141,8 @@ class Writer:
                 )
             )
             there = await self._reader.ask_digest(connection, newest.sequence_number)
-            known_keys = keys and await connection.execute(
-                self._sql(
-                    """
-                    SELECT idempotency_key, fingerprint, first_sequence_number, last_sequence_number, occurred_at
-                    FROM {schema}.idempotency_keys WHERE idempotency_key = ANY(%s)
-                    """
-                ),
-                (keys,),
-            )
-            cursors = names and await connection.execute(
-                self._sql(
-                    """
-                    SELECT durable_stream, lease_epoch, cursor FROM {schema}.durable_streams
-                    WHERE durable_stream = ANY(%s) ORDER BY durable_stream FOR UPDATE
-                    """
-                ),
-                (names,),
-            )
+            keys = await self._ask_keys(connection, keys_of(group))
+            cursors = await self._ask_cursors(connection, sorted(moved_streams(group)))
             newer = None
             if conditions:
                 window = Window(newest.sequence_number)
@@ -174,25 +155,57 @@ class Writer:
         if await self._reader.digest_of(there) != newest[1:]:
             self._watch.doubt()
             raise StoreDisconnected("the log has lost its end")
-        expire_before = microseconds(occurred_at) - self._retained_microseconds
         return _Locked(
             transaction_id,
             sequence_number,
             occurred_at,
             await self._reader.found(newer, _MOST_NEWER_FACTS, _MOST_NEWER_BYTES) if newer else None,
-            {
-                key: (fingerprint, Committed(first, last, at))
-                for key, fingerprint, first, last, committed_at in (
-                    known_keys and await known_keys.fetchall()
-                )
-                or ()
-                if (at := microseconds(committed_at)) >= expire_before
-            },
-            {
-                name: CursorState(lease_epoch, cursor)
-                for name, lease_epoch, cursor in (cursors and await cursors.fetchall()) or ()
-            },
+            await self._keys(keys, microseconds(occurred_at)) if keys else {},
+            await self._cursors(cursors) if cursors else {},
         )
+
+    async def _ask_keys(self, connection: AsyncConnection, keys: list[str]) -> AsyncCursor | None:
+        """In a pipeline the answer comes later."""
+        if not keys:
+            return None
+        return await connection.execute(
+            self._sql(
+                """
+                SELECT idempotency_key, fingerprint, first_sequence_number, last_sequence_number, occurred_at
+                FROM {schema}.idempotency_keys WHERE idempotency_key = ANY(%s)
+                """
+            ),
+            (keys,),
+        )
+
+    async def _keys(self, cursor: AsyncCursor, now: int) -> dict[str, tuple[bytes, Committed]]:
+        """Those that have not expired, and what they stand for."""
+        expire_before = now - self._retained_microseconds
+        return {
+            key: (fingerprint, Committed(first, last, at))
+            for key, fingerprint, first, last, committed_at in await cursor.fetchall()
+            if (at := microseconds(committed_at)) >= expire_before
+        }
+
+    async def _ask_cursors(self, connection: AsyncConnection, names: list[str]) -> AsyncCursor | None:
+        """Locks them too."""
+        if not names:
+            return None
+        return await connection.execute(
+            self._sql(
+                """
+                SELECT durable_stream, lease_epoch, cursor FROM {schema}.durable_streams
+                WHERE durable_stream = ANY(%s) ORDER BY durable_stream FOR UPDATE
+                """
+            ),
+            (names,),
+        )
+
+    async def _cursors(self, cursor: AsyncCursor) -> dict[str, CursorState]:
+        return {
+            name: CursorState(lease_epoch, position)
+            for name, lease_epoch, position in await cursor.fetchall()
+        }
 
     @property
     def _retained_microseconds(self) -> int:
