@@ -13,9 +13,8 @@ Invariants:
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -33,6 +32,7 @@ from factstr_server.contract.errors import (
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.log.committer import Committer
 from factstr_server.log.durable_consumer import DurableConsumer
+from factstr_server.log.lease_queue import LeaseQueue
 from factstr_server.log.live_streams import LiveStreams
 from factstr_server.log.subscription import Step
 from factstr_server.stores.protocol import Advance, Advanced, AdvanceOutcome, LeaseOver
@@ -103,10 +103,7 @@ class DurableStreams:
         self._streams = streams
         self._consumers: dict[str, DurableConsumer] = {}
         self._giving_back: dict[str, asyncio.Task[None]] = {}
-        self._hopeful: dict[str, dict[asyncio.Event, None]] = {}
-        """Those who want to hear when a lease may be free, first come first."""
-        self._waiting: Counter[str] = Counter()
-        self._closed: Callable[[], Refusal] | None = None
+        self._queue = LeaseQueue()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._comparing: asyncio.Task[None] | None = None
         self.on_cursor_moved: Callable[[str], None] = lambda _: None
@@ -118,10 +115,7 @@ class DurableStreams:
 
     def end_waiting(self, why: Callable[[], Refusal]) -> None:
         """Ends those who wait for a lease, for a reason."""
-        self._closed = why
-        for hopeful in self._hopeful.values():
-            for freed in hopeful:
-                freed.set()
+        self._queue.end(why)
 
     async def close(self) -> None:
         """After the last call: gives back what is still held, and ends."""
@@ -138,7 +132,7 @@ class DurableStreams:
 
     def waiting(self, durable_stream: str) -> int:
         """How many consumers wait for the lease on this server."""
-        return self._waiting[durable_stream]
+        return self._queue.waiting(durable_stream)
 
     async def consume(self, wanted: Consumption) -> AsyncGenerator[ConsumptionItem, None]:
         """What a durable stream says, from beginning to end. Raises Refusal."""
@@ -215,9 +209,7 @@ class DurableStreams:
 
     def streams_changed(self) -> None:
         """Leases or cursors may have changed through another server."""
-        if self._hopeful:
-            for name in list(self._hopeful):
-                self._lease_may_be_free(name)
+        self._queue.tell_next_of_all()
         if self._consumers and (self._comparing is None or self._comparing.done()):
             self._comparing = self._spawn(self._compare_with_store())
 
@@ -241,46 +233,30 @@ class DurableStreams:
         consumer = self._consumers.get(durable_stream)
         if consumer:
             consumer.end(durable_stream_lease_lost(durable_stream, consumer.lease_epoch))
-        self._lease_may_be_free(durable_stream)
+        self._queue.tell_next(durable_stream)
         self.on_cursor_moved(durable_stream)
 
     async def _leases(self, wanted: Consumption) -> AsyncGenerator[Waiting | Acquired, None]:
         """Who holds the lease, as long as somebody else does; then the lease. Raises Refusal."""
         name = wanted.durable_stream
-        waits = False
         outcome: Acquired | LeaseHeld = LeaseHeld(0, "")
         # One place in the queue from the first try to the last, whatever the heartbeats say in between.
-        with self._hoping(name) as freed:
-            try:
-                due = 0.0
-                while True:
-                    if freed.is_set() or not waits or self._next_in_turn(name, freed):
-                        # Before the store is asked, so that a release in between is not missed.
-                        freed.clear()
-                        outcome = (
-                            await self._acquire(wanted) if not waits else await self._retry(wanted, outcome)
-                        )
-                    else:
-                        outcome = await self._holder(name, outcome)
-                    if isinstance(outcome, Acquired):
-                        yield outcome
-                        return
-                    if not waits:
-                        waits = True
-                        self._waiting[name] += 1
-                    if asyncio.get_running_loop().time() >= due:
-                        yield Waiting(*outcome)
-                        due = self._streams.next_heartbeat()
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout_at(due):
-                            await freed.wait()
-                    if self._closed:
-                        raise self._closed()
-            finally:
-                if waits:
-                    self._waiting[name] -= 1
-                    if not self._waiting[name]:
-                        del self._waiting[name]
+        with self._queue.place(name) as place:
+            due = 0.0
+            while True:
+                if place.may_ask:
+                    place.asks()
+                    outcome = await (self._retry(wanted, outcome) if place.waits else self._acquire(wanted))
+                else:
+                    outcome = await self._holder(name, outcome)
+                if isinstance(outcome, Acquired):
+                    yield outcome
+                    return
+                place.waits = True
+                if asyncio.get_running_loop().time() >= due:
+                    yield Waiting(*outcome)
+                    due = self._streams.next_heartbeat()
+                await place.told(due)
 
     async def _retry(self, wanted: Consumption, known: Acquired | LeaseHeld) -> Acquired | LeaseHeld:
         """One who waits outlasts a store that is being connected to anew."""
@@ -288,9 +264,6 @@ class DurableStreams:
             return await self._acquire(wanted)
         except StoreDisconnected:
             return known
-
-    def _next_in_turn(self, name: str, freed: asyncio.Event) -> bool:
-        return next(iter(self._hopeful[name])) is freed
 
     async def _holder(self, name: str, known: Acquired | LeaseHeld) -> Acquired | LeaseHeld:
         """Who holds the lease, for one who is not next: only the next one asks for it, so that nobody is overtaken."""
@@ -366,7 +339,7 @@ class DurableStreams:
         finally:
             if self._giving_back.get(name) is asyncio.current_task():
                 del self._giving_back[name]
-            self._lease_may_be_free(name)
+            self._queue.tell_next(name)
 
     async def _store_passed(self, passed: Advance) -> None:
         """What cannot be stored now is passed again by the next consumer."""
@@ -395,26 +368,6 @@ class DurableStreams:
                 if consumer.cursor > consumer.stored_cursor
             ]
             await asyncio.gather(*moved)
-
-    def _lease_may_be_free(self, name: str) -> None:
-        """Tells the one who is next."""
-        for freed in self._hopeful.get(name, ()):
-            freed.set()
-            return
-
-    @contextmanager
-    def _hoping(self, name: str) -> Iterator[asyncio.Event]:
-        freed = asyncio.Event()
-        hopeful = self._hopeful.setdefault(name, {})
-        hopeful[freed] = None
-        try:
-            yield freed
-        finally:
-            del hopeful[freed]
-            # Perhaps it was told, and did not take the lease.
-            self._lease_may_be_free(name)
-            if not hopeful and self._hopeful.get(name) is hopeful:
-                del self._hopeful[name]
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
