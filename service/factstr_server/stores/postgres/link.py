@@ -1,6 +1,7 @@
 """Connections to one database server, opened and given up together."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -41,33 +42,23 @@ class Link:
 
 
 async def connect(location: Location) -> AsyncConnection:
-    connection = await AsyncConnection.connect(
-        location.conninfo,
-        autocommit=True,
-        prepare_threshold=_prepare_threshold(location),
-        cursor_factory=BinaryCursor,
-    )
+    connection = await AsyncConnection.connect(location.conninfo, **_settings(location))
     register_arrays(connection)
     return connection
 
 
 async def open_link(location: Location, check: Check) -> Link:
     """Raises psycopg.Error."""
-    watching = await connect(location)
-    try:
+    async with AsyncExitStack() as opened:
+        watching = await connect(location)
+        opened.push_async_callback(watching.close)
         await check(watching)
         writing = await connect(location)
-    except BaseException:
-        await watching.close()
-        raise
-    try:
+        opened.push_async_callback(writing.close)
         await check(writing)
-        pool = await open_pool(location, check)
-    except BaseException:
-        await writing.close()
-        await watching.close()
-        raise
-    return Link(writing, watching, pool)
+        link = Link(writing, watching, await open_pool(location, check))
+        opened.pop_all()
+    return link
 
 
 async def open_pool(location: Location, check: Check) -> AsyncConnectionPool:
@@ -79,11 +70,7 @@ async def open_pool(location: Location, check: Check) -> AsyncConnectionPool:
 
     pool = AsyncConnectionPool(
         location.conninfo,
-        kwargs={
-            "autocommit": True,
-            "prepare_threshold": _prepare_threshold(location),
-            "cursor_factory": BinaryCursor,
-        },
+        kwargs=_settings(location),
         min_size=1,
         max_size=READING_CONNECTIONS,
         configure=configure,
@@ -94,5 +81,10 @@ async def open_pool(location: Location, check: Check) -> AsyncConnectionPool:
     return pool
 
 
-def _prepare_threshold(location: Location) -> int | None:
-    return 2 if location.listen else None
+def _settings(location: Location) -> dict[str, Any]:
+    """Of every connection, beside those in its conninfo."""
+    return {
+        "autocommit": True,
+        "prepare_threshold": 2 if location.listen else None,
+        "cursor_factory": BinaryCursor,
+    }
