@@ -99,7 +99,7 @@ class Follower:
                     await asyncio.sleep(_TRY_AGAIN_SECONDS)
                 except Exception:  # noqa: BLE001  (a defect must not end it: streams read the store instead)
                     _log.exception("what other servers have committed cannot be followed")
-                    self._skip_to(self._wanted)
+                    self._dispatcher.move_to(self._wanted)
                     await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
     async def _step(self) -> None:
@@ -114,7 +114,7 @@ class Follower:
             return
         up_to = self._waiting[0].first - 1 if self._waiting else self._wanted
         if up_to - position > MOST_FOLLOWED or not self._dispatcher.streams:
-            self._skip_to(up_to)
+            self._dispatcher.move_to(up_to)
             return
         restarts = self._restarts
         page = await self._store.read_batches(EVERYTHING, BatchWindow(position, up_to, max_bytes=_PAGE_BYTES))
@@ -124,9 +124,6 @@ class Follower:
             batches = _batches(page)
         if self._restarts == restarts:
             self._dispatcher.committed(batches)
-
-    def _skip_to(self, head: int) -> None:
-        self._dispatcher.move_to(head)
 
 
 def _batches(page: BatchPage) -> list[TailBatch]:
