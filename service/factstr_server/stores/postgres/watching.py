@@ -63,7 +63,6 @@ class Watch:
         self._look_now = asyncio.Event()
         self._announce_now = asyncio.Event()
         self._others = 0
-        self._heartbeat_due = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, link: Link) -> None:
@@ -174,14 +173,14 @@ class Watch:
         if self._location.listen:
             await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._location.schema)))
         loop = asyncio.get_running_loop()
-        self._heartbeat_due = loop.time() + HEARTBEAT_SECONDS
+        heartbeat_due = loop.time() + HEARTBEAT_SECONDS
         while self._link is link:
             self._look_now.clear()
             # A server that hangs answers no look, although its connections live: another one may be the primary now.
             async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
-                if loop.time() >= self._heartbeat_due:
+                if loop.time() >= heartbeat_due:
                     await self._beat(link)
-                    self._heartbeat_due = loop.time() + HEARTBEAT_SECONDS
+                    heartbeat_due = loop.time() + HEARTBEAT_SECONDS
                 end = await self._continuity.look(connection)
             self._others = end.other_servers
             if self.listener:
