@@ -30,7 +30,6 @@ _PAGES_AHEAD: Final = 3
 _LARGEST_PAGE_BYTES: Final = MAX_RESPONSE_BYTES - 8
 """The rest is what a message holds beside its frames."""
 
-
 _TRY_AGAIN_SECONDS: Final = 0.2
 """Between two tries to read from a store that is being connected to anew."""
 

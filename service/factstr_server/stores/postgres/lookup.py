@@ -11,7 +11,6 @@ ERA_BITS: Final = 16
 BLOCK_BITS: Final = 12
 """An era's facts also stand under the term of their block, which bounds what a lookup of a common term reads."""
 
-
 MAX_TERMS: Final = 200
 """In one expression, unless one predicate alone holds more."""
 
