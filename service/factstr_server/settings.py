@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from factstr_server.contract.limits import DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_UNAVAILABLE_WAIT
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -15,9 +17,9 @@ class Settings:
     """Allows addresses beyond loopback although nothing is encrypted and nobody is asked who they are."""
     idempotency_retention: timedelta | None = None
     """How long idempotency keys are kept; None = for ever."""
-    heartbeat_interval: timedelta = timedelta(seconds=10)
+    heartbeat_interval: timedelta = DEFAULT_HEARTBEAT_INTERVAL
     """A stream sends a message at least this often."""
-    unavailable_wait: timedelta = timedelta(seconds=5)
+    unavailable_wait: timedelta = DEFAULT_UNAVAILABLE_WAIT
     """How long appends and reads wait for a store that is being connected to anew."""
     read_store: str | None = None
     """The URL of a read replica of the store."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 import pytest
 
-from factstr_server.log.event_log import DEFAULT_HEARTBEAT_INTERVAL
+from factstr_server.contract.limits import DEFAULT_HEARTBEAT_INTERVAL
 from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.protocol import Store, StoreOptions
 from tests.conformance.facts import (

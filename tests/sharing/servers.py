@@ -15,6 +15,7 @@ import grpc
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
 from factstr.v1.server_service_pb2_grpc import ServerServiceStub
+from factstr_server.contract.limits import DEFAULT_UNAVAILABLE_WAIT
 from factstr_server.server import running
 from factstr_server.settings import Settings
 from tests.conformance.driver import Failure, Options, Query
@@ -25,8 +26,6 @@ from tests.postgres.processes import process, wait_until
 
 HEARTBEAT: Final = timedelta(seconds=1)
 """Short, so that a stream which says nothing for longer than a test waits is broken and not only quiet."""
-
-DEFAULT_UNAVAILABLE_WAIT: Final = Settings().unavailable_wait
 
 
 PATIENCE_SECONDS: Final = 25.0

@@ -1,5 +1,8 @@
-"""The limits of valid input: the same on every store and every server."""
+"""The limits of valid input, the same on every store and every server; and what a server does unless it is told
+otherwise.
+"""
 
+from datetime import timedelta
 from typing import Final
 
 MAX_EVENTS_PER_APPEND: Final = 10_000
@@ -35,3 +38,9 @@ MAX_DURABLE_STREAM_PAGE_SIZE: Final = 1_000
 
 MAX_TERMS_PER_FACT: Final = 2_000
 """A fact with more index terms is indexed by its type and the term `overflow`."""
+
+DEFAULT_HEARTBEAT_INTERVAL: Final = timedelta(seconds=10)
+"""A stream sends a message at least this often."""
+
+DEFAULT_UNAVAILABLE_WAIT: Final = timedelta(seconds=5)
+"""How long calls wait for a store that is being connected to anew."""

@@ -63,8 +63,6 @@ _LOOK_AGAIN_SECONDS: Final = 1.0
 _TRY_AGAIN_SECONDS: Final = 0.2
 """Between two tries while the store is being connected to anew."""
 
-DEFAULT_UNAVAILABLE_WAIT: Final = timedelta(seconds=5)
-
 _log = logging.getLogger(__name__)
 
 
@@ -79,12 +77,7 @@ class _Queued(NamedTuple):
 class Committer:
     """Runs in one event loop; `submit` may be called by any number of its tasks."""
 
-    def __init__(
-        self,
-        store: LogStore,
-        follower: Follower,
-        unavailable_wait: timedelta = DEFAULT_UNAVAILABLE_WAIT,
-    ) -> None:
+    def __init__(self, store: LogStore, follower: Follower, unavailable_wait: timedelta) -> None:
         self._store = store
         self._follower = follower
         self._wait_seconds = unavailable_wait.total_seconds()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import (
@@ -11,9 +11,13 @@ from factstr_server.contract.errors import (
     log_diverged,
     stream_draining,
 )
-from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
+from factstr_server.contract.limits import (
+    DEFAULT_HEARTBEAT_INTERVAL,
+    DEFAULT_UNAVAILABLE_WAIT,
+    MAX_SEQUENCE_NUMBER,
+)
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.log.committer import DEFAULT_UNAVAILABLE_WAIT, Committer
+from factstr_server.log.committer import Committer
 from factstr_server.log.dispatcher import Dispatcher
 from factstr_server.log.durable_streams import DurableStreams
 from factstr_server.log.follower import Follower
@@ -28,8 +32,6 @@ from factstr_server.stores.protocol import (
     StoreInfo,
     Window,
 )
-
-DEFAULT_HEARTBEAT_INTERVAL: Final = timedelta(seconds=10)
 
 
 class AppendResult(NamedTuple):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
 from factstr_server.contract.append import PreparedAppend
-from factstr_server.contract.limits import MAX_RESPONSE_BYTES, MAX_SEQUENCE_NUMBER
+from factstr_server.contract.limits import DEFAULT_UNAVAILABLE_WAIT, MAX_RESPONSE_BYTES, MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.stream_protocol import DurableStreamStore, PositionAhead, StreamNotFound
 
@@ -149,7 +149,7 @@ class StoreOptions:
 
     idempotency_retention: timedelta | None = None
     """How long idempotency keys are kept; None = for ever."""
-    unavailable_wait: timedelta = timedelta(seconds=5)
+    unavailable_wait: timedelta = DEFAULT_UNAVAILABLE_WAIT
     """How long a call waits for a store that is connected to anew."""
     read_store: str | None = None
     """The URL of a read replica."""
