@@ -10,6 +10,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from factstr_server.stores.migration import Migration, schema_files
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.transactions import begin
+from factstr_server.stores.postgres.translation import first_line
 from factstr_server.stores.protocol import StoreError
 
 OLDEST_SERVER: Final = 150_000
@@ -111,7 +112,7 @@ async def format_of(connection: AsyncConnection, location: Location) -> int | No
         row = await cursor.fetchone()
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreError(
-            f"the schema {schema} is there, but this role may not use it ({_first_line(error)}); grant it the rights "
+            f"the schema {schema} is there, but this role may not use it ({first_line(error)}); grant it the rights "
             "that docs/postgresql.md lists"
         ) from None
     found = row[0] if row else 0
@@ -138,9 +139,5 @@ async def _not_allowed(connection: AsyncConnection, location: Location, error: p
     state = "has not this version's format" if there else "does not exist"
     return (
         f"the schema {location.schema} {state}, and this role may not {'change' if there else 'create'} it "
-        f"({_first_line(error)}); prepare it once with `factstr-server migrate --store URL` and a role that may"
+        f"({first_line(error)}); prepare it once with `factstr-server migrate --store URL` and a role that may"
     )
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return str(error).partition("\n")[0]

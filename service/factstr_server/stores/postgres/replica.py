@@ -23,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from factstr_server.stores.postgres.link import open_pool
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.reading import NO_FACT, Digest
+from factstr_server.stores.postgres.translation import first_line
 
 REACH_SECONDS: Final = 1.0
 """How long a read waits for the standby to replay what it needs."""
@@ -85,7 +86,7 @@ class Replica:
                 return await read(connection)
         except (psycopg.Error, PoolTimeout, OSError, Unfit) as error:
             self._left_alone_until = loop.time() + _LEFT_ALONE_SECONDS
-            _log.warning("the read store is left alone for a while: %s", str(error).partition("\n")[0])
+            _log.warning("the read store is left alone for a while: %s", first_line(error))
             raise Unfit from error
 
     @asynccontextmanager

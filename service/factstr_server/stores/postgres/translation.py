@@ -69,6 +69,11 @@ def told_to_people(name: str) -> Iterator[None]:
         raise StoreError(f"cannot use {name}: {' '.join(str(error).split())}") from None
 
 
+def first_line(error: BaseException) -> str:
+    """What it is about; the rest shows where in a statement, or what else was tried."""
+    return str(error).partition("\n")[0]
+
+
 def _shown(error: BaseException) -> str:
     """Nothing of SQL or hosts leaves the server."""
     if isinstance(error, psycopg.Error) and error.sqlstate:

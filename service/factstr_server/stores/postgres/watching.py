@@ -24,7 +24,7 @@ from factstr_server.stores.postgres.continuity import Continuity
 from factstr_server.stores.postgres.link import Link, open_link
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.statements import Statements
-from factstr_server.stores.postgres.translation import LOST
+from factstr_server.stores.postgres.translation import LOST, first_line
 from factstr_server.stores.protocol import StoreListener
 
 HEARTBEAT_SECONDS: Final = 5.0
@@ -125,7 +125,7 @@ class Watch:
                 await self._watch(self.link())
             except (psycopg.Error, OSError, TimeoutError, Refusal) as error:
                 if self._link or not failures:
-                    _log.warning("PostgreSQL does not answer: %s", str(error).partition("\n")[0])
+                    _log.warning("PostgreSQL does not answer: %s", first_line(error))
             except Exception:  # noqa: BLE001  (a defect must not end the watch)
                 _log.exception("the watch over PostgreSQL failed unexpectedly")
             self._disconnected()
