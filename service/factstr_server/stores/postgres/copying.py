@@ -89,6 +89,7 @@ _STREAMS: Final = """
         (extract(epoch FROM created_at) * 1000000)::bigint, (extract(epoch FROM acknowledged_at) * 1000000)::bigint
     FROM {schema}.durable_streams WHERE durable_stream > %s ORDER BY durable_stream LIMIT %s
 """
+_COPY_FACTS: Final[LiteralString] = "COPY {schema}.records (" + COLUMNS + ") FROM STDIN (FORMAT BINARY)"
 
 
 class _Schema:
@@ -331,6 +332,3 @@ class SchemaTarget(_Schema):
             await begin(connection, wait_seconds=0)
             yield connection
             await connection.execute("COMMIT")
-
-
-_COPY_FACTS: Final[LiteralString] = "COPY {schema}.records (" + COLUMNS + ") FROM STDIN (FORMAT BINARY)"
