@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from benchmarks.comparison import Row, Variant, measured, rows_of
-from benchmarks.connection import connected
+from benchmarks.connection import Connection, connected
 from benchmarks.ledger import Ledger
 from benchmarks.load import Sample, many_at_once, one_by_one
 from benchmarks.postgres import Database
-from benchmarks.processes import empty_server, factstr_server_on
+from benchmarks.processes import ServerProcess, empty_server, factstr_server_on
 from benchmarks.results import Expectation, Result, Setting, Table, at_least
 from benchmarks.row_limits import RowLimits, make_schema
 from benchmarks.scenarios.append import Appends, counted, prepared_requests
@@ -29,48 +29,10 @@ _INSERTS_AT_HAND: Final = 4_000
 async def measure(setting: Setting, database: Database, result: Result) -> None:
     async with AsyncExitStack() as stack:
         limits = await _limits(setting, database, stack)
+        calls = await _calls(setting, database, stack)
         singles, hundreds = limits.variants()
-        url, _ = stack.enter_context(database.store("appends"))
-        server = await stack.enter_async_context(factstr_server_on(url, setting.folder / "appends.log"))
-        connection = await stack.enter_async_context(connected(server.address))
-        empty = await stack.enter_async_context(empty_server(setting.folder))
-        empty_connection = await stack.enter_async_context(connected(empty.address))
-        seconds = setting.preset.postgres.seconds
-        ledger = Ledger()
-
-        made_of = {
-            events: Appends(connection, prepared_requests(setting.source, events), ledger)
-            for events in (1, 100)
-        }
-
-        def appends(events: int, clients: int) -> Variant:
-            made = made_of[events]
-            return Variant(
-                f"append, {counted(events, 'event')}, {counted(clients, 'client')}",
-                lambda: many_at_once(server, clients, seconds, made.append),
-                {"events": events, "callers": clients},
-                events,
-            )
-
-        async def empty_call(_: int) -> None:
-            await empty_connection.empty_unary(b"")
-
-        contexts = DistinctContexts(connection, setting.source, ledger)
-        singles += [
-            *(appends(1, clients) for clients in CLIENTS_OF_SINGLES),
-            Variant(
-                f"append_if, own context, {MOST_CLIENTS} clients",
-                lambda: many_at_once(server, MOST_CLIENTS, seconds, contexts.append),
-                {"events": 1, "callers": MOST_CLIENTS},
-                1,
-            ),
-            Variant(
-                f"empty unary call, {MOST_CLIENTS} clients",
-                lambda: many_at_once(empty, MOST_CLIENTS, seconds, empty_call),
-                {"events": 0, "callers": MOST_CLIENTS},
-            ),
-        ]
-        hundreds += [appends(100, clients) for clients in CLIENTS_OF_HUNDREDS]
+        singles += calls.singles()
+        hundreds += calls.hundreds()
         others = _Others(database)
         samples = await measured(
             [others.watched(variant) for variant in (*singles, *hundreds)], setting.preset.rounds
@@ -78,8 +40,8 @@ async def measure(setting: Setting, database: Database, result: Result) -> None:
         rows = others.told(rows_of(singles, samples, "rate"))
         rows_of_hundreds = others.told(rows_of(hundreds, samples, "events"))
         result.checks.append(f"limits: {limits.rows.check()}")
-        result.checks.append(f"appends: {await ledger.check(connection)}; no conflict")
-        result.peak_memory_mib["appends"] = server.peak_memory_mib() or 0
+        result.checks.append(f"appends: {await calls.check()}; no conflict")
+        result.peak_memory_mib["appends"] = calls.server.peak_memory_mib() or 0
     result.tables.append(Table("Facts one by one", "rate", rows, "the INSERT"))
     result.tables.append(
         Table("Facts by the hundred, measured in the same rounds", "events", rows_of_hundreds, "the COPY")
@@ -87,6 +49,73 @@ async def measure(setting: Setting, database: Database, result: Result) -> None:
     most = rows[len(CLIENTS_OF_SINGLES)]
     result.expectations.append(_expectation(most, "the single-connection insert rate", 3))
     result.expectations.append(_expectation(rows_of_hundreds[-1], "the COPY rate in events/s", 0.4))
+
+
+class _Calls:
+    """Appends on a store of their own, and the empty call on a server of its own."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        server: ServerProcess,
+        connection: Connection,
+        empty: ServerProcess,
+        empty_connection: Connection,
+    ) -> None:
+        self.server = server
+        self._connection = connection
+        self._empty = empty
+        self._empty_connection = empty_connection
+        self._seconds = setting.preset.postgres.seconds
+        self._ledger = Ledger()
+        self._appends = {
+            events: Appends(connection, prepared_requests(setting.source, events), self._ledger)
+            for events in (1, 100)
+        }
+        self._contexts = DistinctContexts(connection, setting.source, self._ledger)
+
+    def singles(self) -> list[Variant]:
+        return [
+            *(self._append(1, clients) for clients in CLIENTS_OF_SINGLES),
+            Variant(
+                f"append_if, own context, {MOST_CLIENTS} clients",
+                lambda: many_at_once(self.server, MOST_CLIENTS, self._seconds, self._contexts.append),
+                {"events": 1, "callers": MOST_CLIENTS},
+                1,
+            ),
+            Variant(
+                f"empty unary call, {MOST_CLIENTS} clients",
+                lambda: many_at_once(self._empty, MOST_CLIENTS, self._seconds, self._empty_call),
+                {"events": 0, "callers": MOST_CLIENTS},
+            ),
+        ]
+
+    def hundreds(self) -> list[Variant]:
+        return [self._append(100, clients) for clients in CLIENTS_OF_HUNDREDS]
+
+    async def check(self) -> str:
+        return await self._ledger.check(self._connection)
+
+    def _append(self, events: int, clients: int) -> Variant:
+        made = self._appends[events]
+        return Variant(
+            f"append, {counted(events, 'event')}, {counted(clients, 'client')}",
+            lambda: many_at_once(self.server, clients, self._seconds, made.append),
+            {"events": events, "callers": clients},
+            events,
+        )
+
+    async def _empty_call(self, _: int) -> None:
+        await self._empty_connection.empty_unary(b"")
+
+
+async def _calls(setting: Setting, database: Database, stack: AsyncExitStack) -> _Calls:
+    url, _ = stack.enter_context(database.store("appends"))
+    server = await stack.enter_async_context(factstr_server_on(url, setting.folder / "appends.log"))
+    connection = await stack.enter_async_context(connected(server.address))
+    empty = await stack.enter_async_context(empty_server(setting.folder))
+    empty_connection = await stack.enter_async_context(connected(empty.address))
+    return _Calls(setting, server, connection, empty, empty_connection)
 
 
 class _Limits:
