@@ -67,11 +67,22 @@ class IdempotencyKey(NamedTuple):
     fingerprint: bytes
 
 
+class LookedUp(NamedTuple):
+    """What a read found before: the context's version in a log that reached at least up to `head`."""
+
+    version: int | None
+    head: int
+    history_id: str
+    """Of that log. In another one it says nothing."""
+
+
 class Condition(NamedTuple):
     """The context and the version that it must have; None and 0 both expect that no fact matches."""
 
     query: CompiledQuery
     expected_version: int | None
+    looked_up: LookedUp | None = None
+    """Of a context whose version takes long to find: what is left to look at is after `looked_up.head`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ States of an append: queued -> in the group under way -> answered. Handlers queu
 What is said of appends here holds for moved cursors too.
 
 Invariants:
-- Appends are committed in the order in which they were queued, whole, and never by two groups at once.
+- Appends are committed in the order in which they were queued, whole, and never by two groups at once. One that the
+  store leaves undecided is queued again by its caller, who looks its context up meanwhile.
 - An append is answered only after its group's outcome is durable, conflicts and repeats included.
 - A caller that is cancelled while its append is queued takes it along; once it is in a group, the commit is left alone.
 - The queue holds at most `MAX_QUEUED_BYTES`; beyond it callers get SERVER_BUSY, with nothing committed.
@@ -40,6 +41,7 @@ from factstr_server.stores.protocol import (
     LogStore,
     Outcome,
     Repeated,
+    Undecided,
 )
 from factstr_server.stores.stream_protocol import PositionAhead, StreamNotFound
 
@@ -118,7 +120,7 @@ class Committer:
                 actual=self._queued_bytes + cost,
             )
         outcome = await self._queued(append, append.size)
-        assert isinstance(outcome, Committed | Repeated | Conflict | KeyReused)
+        assert isinstance(outcome, Committed | Repeated | Conflict | KeyReused | Undecided)
         return outcome
 
     async def advance(self, advance: Advance) -> AdvanceOutcome:

@@ -1,10 +1,11 @@
 """The log as the edge uses it: append, append_if, query, positions, and its streams."""
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import NamedTuple
 
-from factstr_server.contract.append import PreparedAppend
+from factstr_server.contract.append import LookedUp, PreparedAppend
 from factstr_server.contract.errors import (
     ConditionalAppendConflict,
     idempotency_key_reused,
@@ -30,6 +31,7 @@ from factstr_server.stores.protocol import (
     Repeated,
     Store,
     StoreInfo,
+    Undecided,
     Window,
 )
 
@@ -133,15 +135,27 @@ class EventLog:
         """Commits an append, conditional or not. Raises Refusal; ConditionalAppendConflict where its context has
         changed.
         """
-        match await self._committer.submit(append):
-            case Committed() as committed:
-                return AppendResult(*committed, repeated=False)
-            case Repeated(first):
-                return AppendResult(*first, repeated=True)
-            case Conflict(expected, actual):
-                raise ConditionalAppendConflict(expected, actual)
-            case KeyReused(key):
-                raise idempotency_key_reused(key)
+        while True:
+            match await self._committer.submit(append):
+                case Committed() as committed:
+                    return AppendResult(*committed, repeated=False)
+                case Repeated(first):
+                    return AppendResult(*first, repeated=True)
+                case Conflict(expected, actual):
+                    raise ConditionalAppendConflict(expected, actual)
+                case KeyReused(key):
+                    raise idempotency_key_reused(key)
+                case Undecided():
+                    append = await self._looked_up(append)
+
+    async def _looked_up(self, append: PreparedAppend) -> PreparedAppend:
+        """Finds its context's version while others commit: only what they commit meanwhile is left to look at then."""
+        condition = append.condition
+        assert condition, "without one there is nothing to decide"
+        history_id = self.info.history_id
+        head = await self._store.head()
+        version = (await self._store.read_context(condition.query, Window(max_facts=0))).context_version
+        return replace(append, condition=condition._replace(looked_up=LookedUp(version, head, history_id)))
 
     async def query(
         self,

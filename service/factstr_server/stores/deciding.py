@@ -21,6 +21,7 @@ from factstr_server.stores.protocol import (
     LeaseOver,
     Outcome,
     Repeated,
+    Undecided,
 )
 from factstr_server.stores.stream_protocol import CursorState, PositionAhead, StreamNotFound
 
@@ -32,6 +33,10 @@ class MovedCursor(NamedTuple):
     acknowledged: bool
 
 
+class LongSearch(Exception):
+    """Too many candidates do not match: the version cannot be told quickly."""
+
+
 class KnownLog(Protocol):
     """What was committed before the group."""
 
@@ -39,8 +44,8 @@ class KnownLog(Protocol):
     def head_now(self) -> int:
         """The highest sequence number committed before the group."""
 
-    def version(self, query: CompiledQuery, after: int) -> int | None:
-        """The highest sequence number above `after` that matches, or None."""
+    def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
+        """The highest sequence number above `after` that matches, or None. A bounded search may raise LongSearch."""
 
     def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
         """Whether the fact of this number, which exists, matches."""
@@ -83,8 +88,13 @@ class GroupDecision:
             if fingerprint == append.idempotency.fingerprint:
                 return Repeated(first)
             return KeyReused(append.idempotency.key)
-        if append.condition and (conflict := self._conflict(append.condition)):
-            return conflict
+        if append.condition:
+            try:
+                conflict = self._conflict(append.condition)
+            except LongSearch:
+                return Undecided()
+            if conflict:
+                return conflict
         first_sequence_number = self.accepted.head + 1
         for event in append.events:
             self.accepted.add(event)
@@ -100,17 +110,27 @@ class GroupDecision:
         """None when the context's version is the expected one. Looks after the expected version first, where there
         are few facts or none, and at the expected fact itself; only a conflict asks the whole context.
         """
-        query, expected = condition
+        query, expected, _ = condition
         wanted = expected or 0
         newer = self.accepted.version(query)
         if newer is None and wanted <= self._log.head_now:
-            newer = self._log.version(query, wanted)
+            newer = self._version(condition, wanted)
             if newer is None and (not wanted or self._log.matches(query, wanted)):
                 return None
         if newer is not None and newer == wanted:
             return None
-        actual = newer if newer is not None else self._log.version(query, 0)
+        actual = newer if newer is not None else self._version(condition, 0)
         return Conflict(expected, actual)
+
+    def _version(self, condition: Condition, after: int) -> int | None:
+        """The context's version before the group, where it is above `after`."""
+        query, _, looked_up = condition
+        if looked_up is None:
+            return self._log.version(query, after, bounded=True)
+        version = self._log.version(query, max(after, looked_up.head), bounded=False)
+        if version is None and looked_up.version is not None and looked_up.version > after:
+            return looked_up.version
+        return version
 
     def _decide_advance(self, advance: Advance) -> AdvanceOutcome:
         """A token of this epoch was made for a delivered batch, so its cursor is within the log, unless a restore cut

@@ -82,7 +82,7 @@ class MemoryStore(MemoryStreams):
     def head_now(self) -> int:
         return self._facts.head
 
-    def version(self, query: CompiledQuery, after: int) -> int | None:
+    def version(self, query: CompiledQuery, after: int, *, bounded: bool = False) -> int | None:
         return self._facts.version(query, after)
 
     def matches(self, query: CompiledQuery, sequence_number: int) -> bool:

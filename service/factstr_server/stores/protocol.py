@@ -42,7 +42,13 @@ class KeyReused(NamedTuple):
     key: str
 
 
-AppendOutcome: TypeAlias = Committed | Repeated | Conflict | KeyReused
+class Undecided(NamedTuple):
+    """The context's version takes too long to find while others wait for the commit. Nothing was committed: look it up
+    first, and say so in the condition (`contract.append.LookedUp`).
+    """
+
+
+AppendOutcome: TypeAlias = Committed | Repeated | Conflict | KeyReused | Undecided
 
 
 class Advance(NamedTuple):

@@ -5,16 +5,22 @@ the facts that were committed since are looked at: usually none.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from psycopg import AsyncConnection, AsyncCursor
 
 from factstr_server.contract.append import Condition, PreparedAppend
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.deciding import LongSearch
 from factstr_server.stores.paging import Candidate
-from factstr_server.stores.postgres.reading import Reader
+from factstr_server.stores.postgres.reading import Found, Reader, Searched
 from factstr_server.stores.protocol import Advance, Window
+
+_MOST_CANDIDATES: Final = 512
+"""That one step of a search looks at, while others wait for the commit."""
 
 
 @dataclass
@@ -23,9 +29,12 @@ class Known:
 
     head_now: int
     versions: dict[int, int | None] = field(default_factory=dict)
-    """By a query's identity: the version of the whole context, or None."""
+    """By a query's identity: the version of the whole context, or None. Missing where it would take long to find."""
 
-    def version(self, query: CompiledQuery, after: int) -> int | None:
+    def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
+        """What takes long was left out before."""
+        if id(query) not in self.versions:
+            raise LongSearch
         newest = self.versions[id(query)]
         return newest if newest is not None and newest > after else None
 
@@ -51,22 +60,47 @@ def keys_of(group: Sequence[PreparedAppend | Advance]) -> list[str]:
 
 
 async def look_up_versions(
-    reader: Reader, connection: AsyncConnection, conditions: Sequence[Condition], known: Known
+    reader: Reader,
+    connection: AsyncConnection,
+    conditions: Sequence[Condition],
+    known: Known,
+    history_id: str,
 ) -> None:
-    """The contexts' versions now, which is at the known head or later."""
+    """The contexts' versions now, which is at the known head or later, but for those that take long to find."""
     asked: list[tuple[Condition, AsyncCursor]] = []
     # Usually the newest candidate from the expected version on is the expected fact itself, and that is all.
     async with connection.pipeline():
         for condition in conditions:
-            known.versions[id(condition.query)] = None
-            if not condition.query.nothing:
-                after = min(max((condition.expected_version or 0) - 1, 0), MAX_SEQUENCE_NUMBER)
-                window = Window(after, descending=True)
-                asked.append((condition, await reader.ask(connection, condition.query, window, 1, 1)))
-    for (query, expected), cursor in asked:
-        found = await reader.found(cursor, 1, 1)
-        newest = next((fact.sequence_number for fact in found.candidates if fact.matches(query)), None)
-        if newest is None and (found.cut or expected):
-            below = found.candidates[-1].sequence_number if found.cut else expected or 0
-            newest = await reader.version(connection, query, 0, below)
-        known.versions[id(query)] = newest
+            query, expected, looked_up = condition
+            if query.nothing:
+                known.versions[id(query)] = None
+            elif looked_up is None or looked_up.history_id == history_id:
+                after = looked_up.head if looked_up else max((expected or 0) - 1, 0)
+                window = Window(min(after, MAX_SEQUENCE_NUMBER), descending=True)
+                asked.append((condition, await reader.ask(connection, query, window, 1, 1)))
+    for condition, cursor in asked:
+        with suppress(LongSearch):
+            found = await reader.found(cursor, 1, 1)
+            known.versions[id(condition.query)] = await _version(reader, connection, condition, found)
+
+
+async def _version(
+    reader: Reader, connection: AsyncConnection, condition: Condition, found: Found
+) -> int | None:
+    """The whole context's, after one candidate was asked for. Raises LongSearch."""
+    query, expected, looked_up = condition
+    newest = next((fact.sequence_number for fact in found.candidates if fact.matches(query)), None)
+    if newest is not None:
+        return newest
+    if looked_up:
+        if found.cut:
+            newest = await reader.version(connection, query, looked_up.head, found.lowest)
+        return newest or looked_up.version
+    if not found.cut and not expected:
+        return None
+    search = Searched(None, found.lowest if found.cut else expected, 1)
+    while search.before is not None:
+        if search.most > _MOST_CANDIDATES:
+            raise LongSearch
+        search = await reader.search(connection, query, 0, search)
+    return search.newest

@@ -51,6 +51,11 @@ class Found(NamedTuple):
     """There may be more in the window."""
 
     @property
+    def lowest(self) -> int:
+        """Of a descending lookup that was cut: what is left is below it."""
+        return self.candidates[-1].sequence_number
+
+    @property
     def bytes(self) -> int:
         return sum(len(candidate.record) for candidate in self.candidates)
 
@@ -139,8 +144,7 @@ class Reader:
         if newest is not None or not found.cut:
             return Searched(newest, None, 0)
         # Candidates that do not match are few, unless the query asks for what terms cannot tell.
-        below = found.candidates[-1].sequence_number
-        return Searched(None, below, min(searched.most * 8, _MOST_CANDIDATES))
+        return Searched(None, found.lowest, min(searched.most * 8, _MOST_CANDIDATES))
 
     async def read_facts(self, connection: AsyncConnection, query: CompiledQuery, window: Window) -> Page:
         if window.max_facts == 0 or query.nothing:

@@ -107,11 +107,12 @@ class Writer:
         known = Known(looked_at)
         if conditions:
             await self._begin(connection)
-            await look_up_versions(self._reader, connection, conditions, known)
+            history_id = self._continuity.info.history_id
+            await look_up_versions(self._reader, connection, conditions, known, history_id)
         locked = await self._lock(connection, group, newest, conditions=bool(conditions))
         known.head_now = locked.head
         if locked.newer and locked.newer.cut:
-            for query, _ in conditions:
+            for query, *_ in conditions:
                 newer = await self._reader.version(connection, query, looked_at)
                 if newer is not None:
                     known.versions[id(query)] = newer

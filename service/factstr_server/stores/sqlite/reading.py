@@ -48,16 +48,6 @@ class Reader:
     def head(self) -> int:
         return int(self._value("SELECT coalesce(max(sequence_number), 0) FROM records"))
 
-    def version(self, query: CompiledQuery, after: int) -> int | None:
-        """The highest sequence number above `after` that matches."""
-        if query.everything:
-            head = self.head()
-            return head if head > after else None
-        newest = self.newest(query, Window(after))
-        while not newest.finished:
-            newest = self.newest(query, Window(after, newest.looked_up_to))
-        return newest.last_sequence_number
-
     def newest(self, query: CompiledQuery, window: Window) -> Page:
         """The newest fact of the window, or how far down it was looked for."""
         return self.read_facts(query, window._replace(descending=True, max_facts=1))

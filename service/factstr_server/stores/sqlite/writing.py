@@ -9,9 +9,9 @@ import orjson
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.stores.deciding import GroupDecision, moved_streams
+from factstr_server.stores.deciding import GroupDecision, LongSearch, moved_streams
 from factstr_server.stores.framing import framed_facts
-from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo
+from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo, Window
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.streams import cursor_states
 
@@ -30,8 +30,16 @@ class Writer:
         self.head_now = self._reader.head()
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
 
-    def version(self, query: CompiledQuery, after: int) -> int | None:
-        return self._reader.version(query, after)
+    def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
+        """One read's worth of candidates is looked at, unless the search must come to its end."""
+        if query.everything:
+            return self.head_now if self.head_now > after else None
+        newest = self._reader.newest(query, Window(after))
+        while not newest.finished:
+            if bounded:
+                raise LongSearch
+            newest = self._reader.newest(query, Window(after, newest.looked_up_to))
+        return newest.last_sequence_number
 
     def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
         return self._reader.matches(query, sequence_number)
