@@ -25,7 +25,7 @@ from tests.conformance.facts import (
     where,
 )
 from tests.conformance.failure import Failure, Violation
-from tests.conformance.streams import FROM_THE_BEGINNING, DurableStream, Listing, Start, Stream
+from tests.conformance.streams import FROM_THE_BEGINNING, DurableStream, Listing, Start, Stream, eventually
 
 __all__ = (
     "EVERYTHING",
@@ -220,6 +220,10 @@ class Driver(ABC):
 
     async def head(self) -> int:
         return (await self.info()).head
+
+    async def free(self, name: str = "s") -> DurableStream:
+        """The durable stream, once nobody holds its lease any more."""
+        return await eventually(lambda: self.durable(name), lambda stream: not stream.active)
 
     async def version(self, query: Query = EVERYTHING) -> int | None:
         return (await self.query(query, limit=0)).context_version

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.conftest import MakeStore
 from tests.conformance.driver import Driver, Options, of_type, refused
-from tests.conformance.streams import AT_HEAD, Batch, DurableStream, Started, Stream, Waiting, eventually
+from tests.conformance.streams import AT_HEAD, Batch, Started, Stream, Waiting, eventually
 
 A = of_type("a")
 BEATING = Options(heartbeat_interval=timedelta(milliseconds=150))
@@ -29,11 +29,6 @@ async def stocked(store: Driver) -> Driver:
     for _ in range(3):
         await store.append_types("a")
     return store
-
-
-async def free(store: Driver, name: str = "s") -> DurableStream:
-    """The stream, once nobody holds its lease any more."""
-    return await eventually(lambda: store.durable(name), lambda stream: not stream.active)
 
 
 async def test_a_second_consumer_is_refused_while_the_first_is_active(stocked: Driver) -> None:
@@ -69,7 +64,7 @@ async def test_epochs_rise_with_every_lease_reset_and_deletion_whatever_the_name
         async with stocked.stream_all_durable(name) as stream:
             epochs.append((await stream.started()).lease_epoch)
             assert (await stocked.durable(name)).lease_epoch == epochs[-1]
-        await free(stocked, name)
+        await stocked.free(name)
     epochs.append((await stocked.reset("t", 1)).lease_epoch)
     epochs.append((await stocked.reset("t", 1)).lease_epoch)
     await stocked.delete("s")
@@ -86,7 +81,7 @@ async def test_epochs_never_repeat_across_a_restart_and_deletions(persistent_sto
     for round_number in range(4):
         async with store.stream_all_durable("s") as stream:
             seen.append((await stream.started()).lease_epoch)
-        await free(store)
+        await store.free()
         if round_number % 2:
             await store.delete("s")
         await store.restart()
@@ -97,7 +92,7 @@ async def test_a_token_of_a_lease_that_another_consumer_took_over_is_refused(sto
     async with stocked.stream_all_durable("s") as stream:
         batches = await stream.batches(3)
         await stocked.acknowledge("s", batches[0].token)
-    await free(stocked)
+    await stocked.free()
     async with stocked.stream_all_durable("s") as stream:
         epoch = (await stream.started()).lease_epoch
         for batch in batches:
@@ -129,7 +124,7 @@ async def test_a_forced_reset_ends_the_consumer_and_its_tokens(stocked: Driver) 
 async def test_a_reset_without_a_consumer_ends_the_tokens_of_the_last_one(stocked: Driver) -> None:
     async with stocked.stream_all_durable("s") as stream:
         batches = await stream.batches(3)
-    await free(stocked)
+    await stocked.free()
     await stocked.reset("s", 0)
     with refused("DURABLE_STREAM_LEASE_LOST"):
         await stocked.acknowledge("s", batches[2].token)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tests.conformance.conftest import MakeStore
 from tests.conformance.driver import Driver, NewFact, Options, of_type, refused
-from tests.conformance.streams import FROM_THE_BEGINNING, Batch, Start, Stream, eventually
+from tests.conformance.streams import FROM_THE_BEGINNING, Batch, Start, Stream
 
 STEPS = 220
 NAME = "modelled"
@@ -91,7 +91,7 @@ class Model:
         self.exists, self.cursor, self.position = True, started.after, started.after
 
     async def free(self) -> None:
-        await eventually(lambda: self.store.durable(NAME), lambda it: not it.active)
+        await self.store.free(NAME)
 
     def lease_over(self) -> None:
         self.lost += self.tokens

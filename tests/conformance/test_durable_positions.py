@@ -30,15 +30,11 @@ async def beating(make_store: MakeStore) -> AsyncIterator[Driver]:
         yield driver
 
 
-async def free(store: Driver, name: str = "s") -> DurableStream:
-    return await eventually(lambda: store.durable(name), lambda stream: not stream.active)
-
-
 async def create(store: Driver, *names: str) -> None:
     for name in names:
         async with store.stream_all_durable(name) as stream:
             await stream.started()
-        await free(store, name)
+        await store.free(name)
 
 
 async def test_facts_that_do_not_match_are_passed_over_once_everything_before_them_is_acknowledged(
@@ -64,7 +60,7 @@ async def test_facts_before_the_first_match_are_passed_over_without_an_acknowled
     async with store.stream_to_durable("s", A) as stream:
         [batch] = await stream.batches(1)
         assert (await store.durable("s")).cursor == 3, "not into the batch that was delivered"
-    assert (await free(store)).cursor == 3
+    assert (await store.free()).cursor == 3
     async with store.stream_to_durable("s", A) as stream:
         assert (await stream.started()).after == 3
         assert (await stream.batches(1))[0].shape == batch.shape
@@ -76,7 +72,7 @@ async def test_passed_facts_are_stored_at_the_end_of_the_stream(persistent_store
         await stream.until_caught_up()
         for _ in range(5):
             await store.append_types("b", "b")
-    await free(store)
+    await store.free()
     await store.restart()
     assert (await store.durable("s")).cursor == 10
 
@@ -132,7 +128,7 @@ async def test_the_state_of_a_stream_says_where_it_stands(stocked: Driver) -> No
         assert moved.acknowledged_at is not None
         assert moved.acknowledged_at >= new.created_at
         assert (moved.created_at, moved.lease_epoch) == (new.created_at, new.lease_epoch)
-    idle = await free(stocked)
+    idle = await stocked.free()
     assert (idle.cursor, idle.holder, idle.lease_epoch) == (3, "", started.lease_epoch)
     assert idle.acknowledged_at == moved.acknowledged_at
 
@@ -168,7 +164,7 @@ async def test_a_stream_that_does_not_exist_is_not_found_by_any_call(store: Driv
     async with store.stream_all_durable("other") as stream:
         await store.append_types("a")
         [batch] = await stream.batches(1)
-    await free(store, "other")
+    await store.free("other")
     await store.delete("other")
     with refused("DURABLE_STREAM_NOT_FOUND"):
         await store.acknowledge("other", batch.token)
@@ -217,7 +213,7 @@ async def test_a_reset_moves_the_cursor_back_and_forth(stocked: Driver) -> None:
             assert (await stream.started()).after == cursor
             delivered = [n for batch in await stream.until_caught_up() for n in batch.numbers]
             assert delivered == list(range(cursor + 1, 10))
-        await free(stocked)
+        await stocked.free()
 
 
 async def test_a_reset_above_the_head_is_refused(stocked: Driver) -> None:
@@ -245,7 +241,7 @@ async def test_a_deleted_name_is_free_for_another_query_and_another_start(stocke
     async with stocked.stream_all_durable("s") as stream:
         [batch, *_] = await stream.batches(3)
         await stocked.acknowledge("s", batch.token)
-    await free(stocked)
+    await stocked.free()
     await stocked.delete("s")
     assert (await stocked.list_durable()).streams == []
     async with stocked.stream_to_durable("s", A, start=4) as stream:

@@ -11,10 +11,8 @@ from tests.conformance.streams import (
     AT_HEAD,
     Batch,
     CaughtUp,
-    DurableStream,
     Started,
     Stream,
-    eventually,
 )
 
 A = of_type("a")
@@ -35,11 +33,6 @@ async def stock(store: Driver) -> Driver:
 
 def shapes(batches: list[Batch]) -> list[tuple[int, int, list[int]]]:
     return [batch.shape for batch in batches]
-
-
-async def free(store: Driver, name: str = "s") -> DurableStream:
-    """The stream, once nobody holds its lease any more."""
-    return await eventually(lambda: store.durable(name), lambda stream: not stream.active)
 
 
 async def replayed(stream: Stream) -> list[tuple[int, int, list[int]]]:
@@ -94,7 +87,7 @@ async def test_the_start_is_used_only_when_the_call_creates_the_name(stocked: Dr
     async with stocked.stream_all_durable("s", start=3) as stream:
         await stream.started()
     for start in (0, 8, AT_HEAD, 2**64 - 1):
-        await free(stocked)
+        await stocked.free()
         async with stocked.stream_all_durable("s", start=start) as stream:
             assert (await stream.started()).after == 3
 
@@ -105,11 +98,11 @@ async def test_only_acknowledgements_move_the_cursor_and_redelivery_begins_after
         assert (await stocked.durable("s")).cursor == 0
         assert await stocked.acknowledge("s", first.token) == 2
         assert (await stocked.durable("s")).cursor == 2
-    assert (await free(stocked)).cursor == 2
+    assert (await stocked.free()).cursor == 2
     async with stocked.stream_all_durable("s") as stream:
         assert (await stream.started()).after == 2
         assert shapes(await stream.until_caught_up()) == [(3, 3, [3]), (4, 8, [4, 5, 6, 7, 8])]
-    assert (await free(stocked)).cursor == 2
+    assert (await stocked.free()).cursor == 2
 
 
 async def test_an_acknowledgement_is_of_its_batch_and_all_before_it(stocked: Driver) -> None:
@@ -130,7 +123,7 @@ async def test_acknowledging_again_or_out_of_order_is_harmless(stocked: Driver) 
         assert await stocked.acknowledge("s", third.token) == 8
         for batch in (third, first, second):
             assert await stocked.acknowledge("s", batch.token) == 8
-    assert (await free(stocked)).cursor == 8
+    assert (await stocked.free()).cursor == 8
 
 
 async def test_concurrent_acknowledgements_end_at_the_highest(store: Driver) -> None:
@@ -147,7 +140,7 @@ async def test_concurrent_acknowledgements_end_at_the_highest(store: Driver) -> 
 async def test_a_token_is_valid_after_its_stream_ended_while_nobody_took_the_lease(stocked: Driver) -> None:
     async with stocked.stream_all_durable("s") as stream:
         first, second, _ = await stream.batches(3)
-    await free(stocked)
+    await stocked.free()
     assert await stocked.acknowledge("s", first.token) == 2
     assert await stocked.acknowledge("s", second.token) == 3
     async with stocked.stream_all_durable("s") as stream:
@@ -159,7 +152,7 @@ async def test_cursors_tokens_and_queries_survive_a_restart(persistent_store: Dr
     async with store.stream_to_durable("s", A) as stream:
         first, second = await stream.batches(2)
         await store.acknowledge("s", first.token)
-    before = await free(store)
+    before = await store.free()
     await store.restart()
     after = await store.durable("s")
     assert after._replace(lag=0) == before._replace(lag=0)
@@ -172,7 +165,7 @@ async def test_cursors_tokens_and_queries_survive_a_restart(persistent_store: Dr
         assert started.lease_epoch > before.lease_epoch
         with refused("DURABLE_STREAM_LEASE_LOST"):
             await store.acknowledge("s", second.token)
-    await free(store)
+    await store.free()
     async with store.stream_all_durable("s") as stream:
         with refused("DURABLE_STREAM_QUERY_MISMATCH"):
             await stream.next()
@@ -181,7 +174,7 @@ async def test_cursors_tokens_and_queries_survive_a_restart(persistent_store: Dr
 async def test_a_redelivered_batch_is_the_same_but_for_its_token(stocked: Driver) -> None:
     async with stocked.stream_to_durable("s", A) as stream:
         before = await stream.batches(2)
-    await free(stocked)
+    await stocked.free()
     async with stocked.stream_to_durable("s", A) as stream:
         after = await stream.batches(2)
     assert [batch._replace(token="") for batch in after] == [batch._replace(token="") for batch in before]
@@ -254,11 +247,11 @@ async def test_nothing_moves_the_cursor_past_a_batch_at_which_the_consumer_faile
             await store.append_types("b", "b")
             assert await store.await_cursor("s", 8, seconds=0.4) == (6, False)
             assert (await store.durable("s")).cursor == 6
-        assert (await free(store)).cursor == 6
+        assert (await store.free()).cursor == 6
         async with store.stream_to_durable("s", A) as stream:
             assert (await stream.started()).after == 6
             assert shapes(await stream.until_caught_up()) == [(7, 9, [8]), (10, 12, [11]), (13, 15, [14])]
-        assert (await free(store)).cursor == 6
+        assert (await store.free()).cursor == 6
 
 
 async def test_a_stream_from_inside_a_batch_stays_there_until_the_rest_of_it_is_acknowledged(
@@ -328,7 +321,7 @@ async def test_queries_with_the_same_canonical_form_resume_the_same_stream(
 ) -> None:
     async with stocked.stream_to_durable("s", one) as stream:
         await stream.started()
-    cursor = (await free(stocked)).cursor
+    cursor = (await stocked.free()).cursor
     async with stocked.stream_to_durable("s", other) as stream:
         assert (await stream.started()).after == cursor
 
@@ -344,7 +337,7 @@ async def test_resuming_with_another_query_is_refused_also_while_the_stream_is_a
                 with refused("DURABLE_STREAM_QUERY_MISMATCH") as caught:
                     await second.next()
                 assert caught.value.code in {None, "FAILED_PRECONDITION"}
-    await free(stocked)
+    await stocked.free()
     async with stocked.stream_to_durable("s", other) as second:
         with refused("DURABLE_STREAM_QUERY_MISMATCH"):
             await second.next()
@@ -353,7 +346,7 @@ async def test_resuming_with_another_query_is_refused_also_while_the_stream_is_a
 async def test_streaming_all_durably_is_streaming_to_the_empty_query(stocked: Driver) -> None:
     async with stocked.stream_all_durable("s") as stream:
         await stream.started()
-    await free(stocked)
+    await stocked.free()
     assert (await stocked.durable("s")).query == EVERYTHING
     async with stocked.stream_to_durable("s", EVERYTHING) as stream:
         assert isinstance(await stream.next(), Started)

@@ -16,12 +16,10 @@ from tests.conformance.driver import Failure, of_type, refused
 from tests.conformance.streams import (
     PATIENCE_SECONDS,
     Batch,
-    DurableStream,
     Item,
     Started,
     Stream,
     Waiting,
-    eventually,
 )
 from tests.postgres.fresh import fresh_url
 from tests.sharing.conftest import Two
@@ -37,10 +35,6 @@ async def stocked(two: Two) -> Two:
     for _ in range(3):
         await two.a.append_types("a")
     return two
-
-
-async def free(store: Remote, name: str = "s") -> DurableStream:
-    return await eventually(lambda: store.durable(name), lambda stream: not stream.active)
 
 
 async def lease(stream: Stream, seconds: float) -> Started:
@@ -127,7 +121,7 @@ async def test_acknowledgements_through_the_other_server_open_the_window_and_mov
             assert (await a.durable("s")).cursor == (await b.durable("s")).cursor == number - 1
             assert await b.acknowledge("s", batch.token) == number
             assert (await b.durable("s")).cursor == number
-    assert (await free(a)).cursor == 10
+    assert (await a.free()).cursor == 10
 
 
 async def test_acknowledging_again_or_out_of_order_through_both_servers_is_harmless(stocked: Two) -> None:
