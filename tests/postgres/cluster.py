@@ -16,7 +16,8 @@ from psycopg.rows import TupleRow
 from tests.postgres import account, installation
 from tests.postgres.guard import end_postgres, watch_process
 from tests.postgres.installation import Installation
-from tests.postgres.processes import Process, kill_with_children, process, wait_until
+from tests.postgres.processes import Process, kill_with_children, process
+from tests.waiting import wait_until
 
 SUPERUSER: Final = "postgres"
 

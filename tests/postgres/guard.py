@@ -13,7 +13,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from tests.postgres.processes import Process, kill_with_children, process, send, wait_until
+from tests.postgres.processes import Process, kill_with_children, process, send
+from tests.waiting import wait_until
 
 
 def watch_folder(folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 import os
 import signal
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.waiting import wait_until
 
 
 class Process(NamedTuple):
@@ -63,12 +63,3 @@ def send(receiver: Process, number: signal.Signals) -> None:
     if receiver.runs:
         with suppress(ProcessLookupError):
             os.kill(receiver.pid, number)
-
-
-def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = 30, pause: float = 0.005) -> None:
-    """Asks again and again until it holds; fails when it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {seconds} s in vain until {what}")
-        time.sleep(pause)

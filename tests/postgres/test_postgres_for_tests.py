@@ -17,7 +17,8 @@ from tests.postgres import installation
 from tests.postgres.cluster import Cluster
 from tests.postgres.fresh import drop_schemas, fresh_url, server_url, with_schema, without_schema
 from tests.postgres.installation import Installation
-from tests.postgres.processes import Process, children, process, wait_until
+from tests.postgres.processes import Process, children, process
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import grpc
@@ -16,6 +16,7 @@ from tests.conformance.wire import Wire
 from tests.service import raw
 from tests.service.conftest import serving
 from tests.service.wrapping_store import StallingStore
+from tests.waiting import until
 
 STREAM_ALL = raw.STREAM_ALL
 STREAM_ALL_DURABLE = raw.STREAM_ALL_DURABLE
@@ -26,11 +27,6 @@ async def draining() -> AsyncIterator[tuple[Wire, StallingStore]]:
     """A server whose appends stall, and that is therefore draining for as long as a test likes."""
     async with serving(StallingStore) as (server, store):
         yield server, store
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  (what is waited for has no event)
-        await asyncio.sleep(0)
 
 
 async def test_a_stopping_server_ends_streams_with_its_reason_and_serves_acknowledgements_meanwhile(
@@ -55,7 +51,7 @@ async def test_a_stopping_server_ends_streams_with_its_reason_and_serves_acknowl
         awaited = asyncio.create_task(server.await_cursor("s", 99, seconds=None))
         await server.durable("s")
         stop = asyncio.create_task(server.server.stop())
-        await until(lambda: server.server._edge.draining)
+        await until(lambda: server.server._edge.draining, "the server drains")
         assert await server.acknowledge("s", batches[0].token) == 1
         assert (await server.durable("s")).cursor == 1
         assert await server.acknowledge("s", batches[1].token) == 2
@@ -77,7 +73,7 @@ async def test_a_stopping_server_finishes_appends_under_way_and_turns_new_stream
     append = asyncio.create_task(server.append_types("a"))
     await store.waiting.wait()
     stop = asyncio.create_task(server.server.stop())
-    await until(lambda: server.server._edge.draining)
+    await until(lambda: server.server._edge.draining, "the server drains")
     for stream in (server.stream_all(), server.stream_all_durable("s")):
         async with stream:
             with refused("SERVER_DRAINING"):

@@ -17,17 +17,16 @@ from tests.conformance.wire import Wire, new_events, told
 from tests.service import raw
 from tests.service.conftest import serving
 from tests.service.wrapping_store import FailingStore, StallingStore
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Lets everything else run until a condition holds; the test's time limit bounds it."""
-    while not condition():  # noqa: ASYNC110  (what is waited for has no event)
-        await asyncio.sleep(0)
+from tests.waiting import until
 
 
 def queued(server: Wire) -> int:
     """Appends that wait for their group."""
     return len(server.server.log._committer._queue)
+
+
+async def until_queued(server: Wire, appends: int) -> None:
+    await until(lambda: queued(server) == appends, f"{appends} appends are queued")
 
 
 async def stalled(server: Wire, store: StallingStore) -> "asyncio.Task[Appended]":
@@ -44,7 +43,7 @@ async def test_appends_that_wait_are_committed_together_in_the_order_in_which_th
         waiting = []
         for number in range(10):
             waiting.append(asyncio.create_task(server.append([NewFact(f"waiting-{number}")])))
-            await until(lambda: queued(server) == len(waiting))
+            await until_queued(server, len(waiting))
         store.gate.set()
         assert [answer.first for answer in await asyncio.gather(first, *waiting)] == list(range(1, 12))
         assert store.groups == [1, 10]
@@ -62,7 +61,7 @@ async def test_a_group_is_bounded_in_appends_bytes_and_facts(
     async with serving(StallingStore) as (server, store):
         first = await stalled(server, store)
         waiting = [asyncio.create_task(server.append([fifty_bytes] * 2)) for _ in range(10)]
-        await until(lambda: queued(server) == 10)
+        await until_queued(server, 10)
         store.gate.set()
         answers = await asyncio.gather(first, *waiting)
         assert sorted(answer.first for answer in answers) == [1, *range(2, 22, 2)]
@@ -79,7 +78,7 @@ async def test_an_append_larger_than_a_group_goes_alone(
         waiting = []
         for facts in (5, 1, 5):
             waiting.append(asyncio.create_task(server.append([NewFact("a", '"1234567"')] * facts)))
-            await until(lambda: queued(server) == len(waiting))
+            await until_queued(server, len(waiting))
         store.gate.set()
         assert [answer.last for answer in await asyncio.gather(first, *waiting)] == [1, 6, 7, 12]
         assert store.groups == [1, 1, 1, 1]
@@ -93,11 +92,11 @@ async def test_too_many_large_requests_at_once_answer_server_busy_and_commit_not
     async with serving(StallingStore) as (server, store):
         first = await stalled(server, store)
         waiting = asyncio.create_task(server.append([large]))
-        await until(lambda: queued(server) == 1)
+        await until_queued(server, 1)
         with refused("SERVER_BUSY"):
             await server.append([large])
         small = asyncio.create_task(server.append([NewFact("small")]))
-        await until(lambda: queued(server) == 2)
+        await until_queued(server, 2)
         store.gate.set()
         assert [answer.first for answer in await asyncio.gather(first, waiting, small)] == [1, 2, 3]
         assert (await server.append([large])).first == 4
@@ -111,7 +110,7 @@ async def test_a_full_queue_answers_server_busy_and_commits_nothing_of_it(
         first = await stalled(server, store)
         large = NewFact("waiting", '"' + "x" * 8_000 + '"')
         waiting = asyncio.create_task(server.append([large]))
-        await until(lambda: queued(server) == 1)
+        await until_queued(server, 1)
         for method, request in (
             (raw.APPEND, pb.AppendRequest(events=new_events([large]))),
             (raw.APPEND_IF, pb.AppendIfRequest(events=new_events([large]))),
@@ -126,7 +125,7 @@ async def test_a_full_queue_answers_server_busy_and_commits_nothing_of_it(
             await server.append([large])
         assert caught.value.metadata["limit"] == "10000"
         small = asyncio.create_task(server.append([NewFact("small")]))
-        await until(lambda: queued(server) == 2)
+        await until_queued(server, 2)
         store.gate.set()
         assert [answer.first for answer in await asyncio.gather(first, waiting, small)] == [1, 2, 3]
         assert await server.head() == 3
@@ -152,10 +151,10 @@ async def test_an_append_whose_client_left_while_it_waited_is_dropped() -> None:
         first = await stalled(server, store)
         left = asyncio.create_task(server.append([NewFact("left")]))
         stayed = asyncio.create_task(server.append([NewFact("stayed")]))
-        await until(lambda: queued(server) == 2)
+        await until_queued(server, 2)
         left.cancel()
         queue = server.server.log._committer._queue
-        await until(lambda: sum(item.answer.cancelled() for item in queue) == 1)
+        await until(lambda: sum(item.answer.cancelled() for item in queue) == 1, "the client has left")
         store.gate.set()
         assert [(await first).first, (await stayed).first] == [1, 2]
         assert (await server.query(of_type("left"))).facts == ()
@@ -194,7 +193,7 @@ async def test_a_group_that_finds_no_room_is_tried_append_by_append() -> None:
         assert isinstance(store.inner, StallingStore)
         first = await stalled(server, store.inner)
         waiting = [asyncio.create_task(server.append([NewFact("waiting")])) for _ in range(5)]
-        await until(lambda: queued(server) == 5)
+        await until_queued(server, 5)
         store.inner.gate.set()
         assert [answer.first for answer in await asyncio.gather(first, *waiting)] == list(range(1, 7))
 
@@ -202,7 +201,7 @@ async def test_a_group_that_finds_no_room_is_tried_append_by_append() -> None:
 async def stopping(server: Wire) -> "asyncio.Task[None]":
     """The server's stop, begun."""
     task = asyncio.create_task(server.server.stop())
-    await until(lambda: server.server._edge.draining)
+    await until(lambda: server.server._edge.draining, "the server drains")
     return task
 
 
@@ -210,7 +209,7 @@ async def test_a_stopping_server_finishes_the_appends_under_way() -> None:
     async with serving(StallingStore) as (server, store):
         first = await stalled(server, store)
         waiting = [asyncio.create_task(server.append([NewFact("waiting")])) for _ in range(5)]
-        await until(lambda: queued(server) == 5)
+        await until_queued(server, 5)
         stop = await stopping(server)
         store.gate.set()
         assert sorted(answer.first for answer in await asyncio.gather(first, *waiting)) == list(range(1, 7))

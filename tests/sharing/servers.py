@@ -22,7 +22,8 @@ from tests.conformance.driver import Failure, Options, Query
 from tests.conformance.streams import FROM_THE_BEGINNING, Batch, I, Start, Stream
 from tests.conformance.wire import Wire
 from tests.postgres.guard import watch_process
-from tests.postgres.processes import process, wait_until
+from tests.postgres.processes import process
+from tests.waiting import wait_until
 
 HEARTBEAT: Final = timedelta(seconds=1)
 """Short, so that a stream which says nothing for longer than a test waits is broken and not only quiet."""

@@ -12,7 +12,7 @@ from typing import Final
 from tests.conformance.driver import Appended, Driver, Failure, NewFact, Query
 from tests.histories.history import AppendCall, Committed, Conflict, Failed, History, Seen
 from tests.sharing.accounts import ACCOUNTS, TYPES, new_fact, of_context, sent, the_end
-from tests.sharing.waiting import until
+from tests.waiting import until
 
 _NOTHING_HAPPENED: Final = ("STORE_UNAVAILABLE", "SERVER_BUSY")
 _UNKNOWN: Final = "APPEND_OUTCOME_UNKNOWN"

@@ -11,8 +11,8 @@ from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.protocol import Committed, Conflict
 from tests.conformance.driver import NewFact, of_type
 from tests.postgres.fresh import fresh_url
-from tests.postgres.processes import wait_until
 from tests.stores.opened import opened, prepared
+from tests.waiting import wait_until
 
 
 def a_fact(*, key: str = "", expected: int | None = None) -> PreparedAppend:

@@ -12,9 +12,9 @@ from factstr_server.stores.postgres.store import PostgresStore
 from factstr_server.stores.protocol import BatchWindow, StoreError, StoreOptions, Window
 from tests.conformance.driver import NewFact, of_type
 from tests.postgres.cluster import Cluster
-from tests.postgres.processes import wait_until
 from tests.postgres.replay import replayed_head
 from tests.stores.opened import commit, compiled
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
