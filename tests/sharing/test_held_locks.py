@@ -28,7 +28,7 @@ IMPATIENT: Final = timedelta(seconds=0.3)
 @pytest.fixture
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A fresh place, on which a try waits for a lock only for a moment."""
-    monkeypatch.setattr(writing, "_LONGEST_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(writing, "LONGEST_LOCK_SECONDS", 0.1)
     return fresh_url(tmp_path)
 
 

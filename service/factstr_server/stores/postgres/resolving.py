@@ -16,7 +16,7 @@ from factstr_server.stores.postgres.continuity import Mark
 from factstr_server.stores.postgres.link import Link
 from factstr_server.stores.postgres.reading import Reader
 from factstr_server.stores.postgres.statements import Statements
-from factstr_server.stores.postgres.transactions import LONGEST_LOCK_SECONDS, begin
+from factstr_server.stores.postgres.transactions import LONGEST_LOCK_SECONDS, begin, warnings_heard
 from factstr_server.stores.postgres.watching import Watch
 
 _LOOK_AGAIN_SECONDS: Final = 0.1
@@ -86,10 +86,15 @@ class Resolver:
         moment waits for everything before it.
         """
         try:
-            async with asyncio.timeout(max(seconds, _LOOK_AGAIN_SECONDS)):
-                await begin(link.writing, min(self._wait_seconds, LONGEST_LOCK_SECONDS))
-                await link.writing.execute(self._sql("UPDATE {schema}.head SET occurred_at = occurred_at"))
-                await link.writing.execute("COMMIT")
+            with warnings_heard(link.writing) as warnings:
+                async with asyncio.timeout(max(seconds, _LOOK_AGAIN_SECONDS)):
+                    await begin(link.writing, min(self._wait_seconds, LONGEST_LOCK_SECONDS))
+                    # Any lock makes a commit wait. This one is to be had although another server's commit, which has
+                    # locked the head row, waits for the standby too.
+                    await link.writing.execute(self._sql("SELECT FROM {schema}.store FOR KEY SHARE"))
+                    await link.writing.execute("COMMIT")
         except (psycopg.Error, OSError, TimeoutError):
             self._watch.lost(link)
             raise outcome_unknown() from None
+        if warnings:
+            raise outcome_unknown()

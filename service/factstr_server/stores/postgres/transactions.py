@@ -1,9 +1,11 @@
 """Transactions that write: what every one of them begins with, and how one that failed ends."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Final
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, errors, sql
 
 LONGEST_LOCK_SECONDS: Final = 2.0
 """For which one try of a commit waits for a lock; the group is then tried again, and those who have waited long enough
@@ -43,3 +45,19 @@ async def roll_back_failed(connection: AsyncConnection) -> None:
     that is one that it has not seen before.
     """
     await connection.execute(sql.SQL("ROLLBACK -- {}").format(sql.Literal(next(_failures))))
+
+
+@contextmanager
+def warnings_heard(connection: AsyncConnection) -> Iterator[list[str]]:
+    """What PostgreSQL warns of. At a COMMIT: that an administrator has ended the wait for a synchronous standby."""
+    warnings: list[str] = []
+
+    def heard(notice: errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            warnings.append(notice.message_primary or "")
+
+    connection.add_notice_handler(heard)
+    try:
+        yield warnings
+    finally:
+        connection.remove_notice_handler(heard)

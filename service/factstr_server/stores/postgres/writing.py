@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, errors
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
@@ -36,10 +36,23 @@ from factstr_server.stores.postgres.reading import Found, Reader
 from factstr_server.stores.postgres.resolving import Attempt, Resolver
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.times import microseconds, moment
-from factstr_server.stores.postgres.transactions import LONGEST_LOCK_SECONDS, begin, roll_back_failed
+from factstr_server.stores.postgres.transactions import (
+    LONGEST_LOCK_SECONDS,
+    begin,
+    roll_back_failed,
+    warnings_heard,
+)
 from factstr_server.stores.postgres.translation import connection_lost, translated_errors
 from factstr_server.stores.postgres.watching import Watch
-from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreOptions, Window
+from factstr_server.stores.protocol import (
+    Advance,
+    Advanced,
+    Committed,
+    Outcome,
+    Repeated,
+    StoreOptions,
+    Window,
+)
 from factstr_server.stores.stream_protocol import CursorState
 
 _ENCODED_HERE: Final = 500
@@ -48,6 +61,11 @@ _ENCODED_HERE: Final = 500
 _MOST_NEWER_FACTS: Final = 256
 _MOST_NEWER_BYTES: Final = 256 * 1024
 """That are looked at one by one under the lock; of more, the index is asked."""
+
+_STANDING: Final = (Committed, Repeated, Advanced)
+"""Outcomes that say that something stands. What is only seen may not have reached a synchronous standby, after a crash:
+so a COMMIT precedes them also where nothing is written. It waits, because the head row was locked.
+"""
 
 
 class _Locked(NamedTuple):
@@ -82,7 +100,7 @@ class Writer:
         with translated_errors():
             try:
                 decision, outcomes, locked = await self._decide(link.writing, group)
-                if not decision.batches and not decision.moved_cursors:
+                if not any(isinstance(outcome, _STANDING) for outcome in outcomes):
                     await link.writing.execute("ROLLBACK")
                     return outcomes
                 rows = await self._rows(decision)
@@ -225,20 +243,14 @@ class Writer:
         self, link: Link, decision: GroupDecision, locked: _Locked, rows: Rows | None, newest: Mark | None
     ) -> None:
         """Writes and commits. When the answer is lost, it is found out."""
-        unreplicated = False
-
-        def heard(notice: errors.Diagnostic) -> None:
-            nonlocal unreplicated
-            unreplicated |= notice.severity_nonlocalized == "WARNING"
-
-        link.writing.add_notice_handler(heard)
         try:
-            async with link.writing.pipeline():
-                if rows:
-                    await self._insert(link.writing, decision, locked, rows)
-                if decision.moved_cursors:
-                    await self._move_cursors(link.writing, decision, locked)
-                await link.writing.execute("COMMIT")
+            with warnings_heard(link.writing) as warnings:
+                async with link.writing.pipeline():
+                    if rows:
+                        await self._insert(link.writing, decision, locked, rows)
+                    if decision.moved_cursors:
+                        await self._move_cursors(link.writing, decision, locked)
+                    await link.writing.execute("COMMIT")
         except BaseException as error:
             # Only what failed and was rolled back was certainly refused, and so its COMMIT. A connection that ends
             # after the COMMIT's result and before the end of its pipeline leaves an error and a committed group.
@@ -246,11 +258,10 @@ class Writer:
             if await self._give_up(link, error) and refused:
                 raise
             await self._resolver.find_out(Attempt(locked.transaction_id, newest))
-        finally:
-            link.writing.remove_notice_handler(heard)
-        if unreplicated:
-            # An administrator has ended the wait for the standby: it is committed here, and perhaps nowhere else.
-            raise outcome_unknown()
+        else:
+            if warnings:
+                # It is committed here, and perhaps nowhere else.
+                raise outcome_unknown()
 
     async def _insert(
         self, connection: AsyncConnection, decision: GroupDecision, locked: _Locked, rows: Rows
