@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from factstr_server.log import stream_positions
 from tests.conformance.driver import Failure, of_type, refused
 from tests.conformance.streams import (
     PATIENCE_SECONDS,
@@ -188,16 +189,20 @@ async def test_a_consumer_that_waits_hears_of_a_reset_through_the_other_server(s
             assert [batch.last for batch in await waiting.batches(1)] == [3]
 
 
-async def test_awaiting_at_one_server_sees_acknowledgements_made_at_the_other(two_either_way: Two) -> None:
+async def test_awaiting_at_one_server_hears_of_acknowledgements_made_at_the_other(
+    two_either_way: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_positions, "_LOOK_AGAIN_SECONDS", 3_600.0)
     a, b = two_either_way
     for _ in range(2):
         await a.append_types("a")
     async with a.stream_all_durable("s") as stream:
         for batch in await stream.batches(2):
-            awaiting = asyncio.create_task(b.await_cursor("s", batch.last, PATIENCE_SECONDS))
+            awaiting = asyncio.create_task(b.await_cursor("s", batch.last, 3_000))
             assert await b.await_cursor("s", batch.last, 0) == (batch.last - 1, False)
             assert await a.acknowledge("s", batch.token) == batch.last
-            assert await awaiting == (batch.last, True)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert await awaiting == (batch.last, True)
 
 
 async def test_awaiting_at_one_server_sees_that_a_consumer_of_the_other_passed_what_does_not_match(

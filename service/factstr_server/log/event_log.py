@@ -98,6 +98,7 @@ class EventLog:
 
     def streams_changed(self) -> None:
         self.durable.streams_changed()
+        self.positions.streams_changed()
 
     def diverged(self, head: int, /) -> None:
         self.live.end_current(log_diverged)

@@ -66,6 +66,7 @@ class StreamPositions:
         self._awaited: dict[str, dict[asyncio.Event, int]] = {}
         """By name, who awaits which position."""
         self._closed: Callable[[], Refusal] | None = None
+        self._comparing: asyncio.Task[None] | None = None
         streams.on_cursor_moved = self._wake
         dispatcher.on_moved = self._wake_where_reached
 
@@ -157,8 +158,25 @@ class StreamPositions:
     def end_waiting(self, why: Callable[[], Refusal]) -> None:
         """Ends those who await a cursor, for a reason."""
         self._closed = why
+        if self._comparing:
+            self._comparing.cancel()
         for name in self._awaited:
             self._wake(name)
+
+    def streams_changed(self) -> None:
+        """Cursors may have moved through another server."""
+        if self._awaited and not self._closed and (self._comparing is None or self._comparing.done()):
+            self._comparing = asyncio.create_task(self._compare_with_store())
+
+    async def _compare_with_store(self) -> None:
+        """For all that is awaited at once, however many do: the store is asked often."""
+        with suppress(Refusal):  # It is asked again soon.
+            stored = await self._store.cursors(list(self._awaited))
+            for name, awaited in self._awaited.items():
+                state = stored.get(name)
+                for moved, wanted in awaited.items():
+                    if state is None or state.cursor >= wanted:
+                        moved.set()
 
     async def _stored_cursor(self, name: str, wanted: int) -> int:
         """The store's cursor, after what its consumer here has passed was stored, if that is enough."""
