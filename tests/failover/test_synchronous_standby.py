@@ -237,8 +237,10 @@ async def test_what_is_found_committed_after_a_crash_is_acknowledged_although_ot
 async def test_when_an_administrator_ends_the_wait_for_the_standby_the_outcome_is_unknown(
     cluster: Cluster, standby: Cluster, url: str, crashes: bool
 ) -> None:
+    """Which PostgreSQL says in a warning, also where sessions do not want to hear of any."""
+    quiet = f"{url}&options=-c%20client_min_messages%3Derror"
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(serving(url, unavailable_wait=PATIENT))
+        store = await stack.enter_async_context(serving(quiet, unavailable_wait=PATIENT))
         start = await stack.enter_async_context(killed(standby))
         appending = asyncio.create_task(store.append([NewFact("a")], key="k"))
         await a_commit_waits(cluster)

@@ -19,6 +19,7 @@ _SETTINGS: Final = sql.SQL(
         set_config('synchronous_commit', CASE current_setting('synchronous_commit')
             WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on'
         END, true),
+        set_config('client_min_messages', 'warning', true),
         set_config('lock_timeout', %s, true),
         set_config('statement_timeout', '0', true),
         set_config('idle_in_transaction_session_timeout', '10s', true)
