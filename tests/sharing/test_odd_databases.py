@@ -21,11 +21,12 @@ from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.postgres import watching
 from factstr_server.stores.postgres.location import Location, location_of
 from factstr_server.stores.protocol import StoreOptions
+from factstr_server.stores.stream_protocol import Acquired, Acquisition
 from tests.conformance.driver import Filter, NewFact, Query, of_type, where
 from tests.conformance.streams import eventually
 from tests.postgres.cluster import Cluster
 from tests.postgres.fresh import fresh_url
-from tests.stores.opened import compiled, prepared
+from tests.stores.opened import compiled, opened, prepared
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -228,6 +229,28 @@ async def test_a_head_that_was_named_is_missed_when_it_is_gone_although_no_look_
                 await read_to_the_end(stream)
         assert diverged.value.reason is Reason.LOG_DIVERGED
         assert log.info.history_id != history
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_does_not_last_until_that_time_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "HEARTBEAT_SECONDS", 3_600.0)
+    url = fresh_url(tmp_path)
+    location = location_of(url)
+    wanted = Acquisition("s", "[]", "[]", "holder")
+    async with opened(url) as dead, opened(url) as other:
+        first = await dead.acquire(wanted)
+        assert isinstance(first, Acquired)
+        for at, free in (
+            ("- interval '14 s'", False),
+            ("+ interval '14 s'", False),
+            ("+ interval '1 h'", True),
+        ):
+            with psycopg.connect(location.conninfo, autocommit=True) as connection:
+                connection.execute(
+                    f"UPDATE {location.schema}.servers SET heartbeat_at = clock_timestamp() {at}".encode()
+                )
+            assert isinstance(await other.acquire(wanted), Acquired) == free
 
 
 async def test_another_store_under_the_same_name_is_neither_read_nor_written(tmp_path: Path) -> None:

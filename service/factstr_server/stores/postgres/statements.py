@@ -7,7 +7,10 @@ from psycopg import sql
 SILENCE: Final[LiteralString] = "15 seconds"
 """After which a server that is not heard of counts as gone, and its leases as over."""
 
-_ALIVE: Final = sql.SQL(f"heartbeat_at > clock_timestamp() - interval '{SILENCE}'")
+_ALIVE: Final = sql.SQL(
+    f"heartbeat_at BETWEEN clock_timestamp() - interval '{SILENCE}' AND clock_timestamp() + interval '{SILENCE}'"
+)
+"""One in the future is from before the database's clock was set back: a server that lives has a newer one soon."""
 
 
 class Statements:
