@@ -6,24 +6,21 @@ import random
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import product
-from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from factstr.v1 import event_store_service_pb2
-from factstr_server.server import SERVICES
 from tests.conformance.driver import Failure, NewFact, refused
 from tests.conformance.streams import Batch, Checkpoint, Started, Waiting, eventually
 from tests.conformance.wire import new_events, status_of
+from tests.failover.health import SERVES, health, is_away, is_back
 from tests.histories.history import History
 from tests.histories.linearizability import problems
 from tests.postgres.cluster import Cluster
 from tests.sharing.accounts import ALL, MIXED, OF_TYPE, SELECTIONS, logged
 from tests.sharing.recording import Consumer, Recorder, whole_log
-from tests.sharing.servers import Remote, serving
+from tests.sharing.servers import serving
 from tests.sharing.writing import Load, write_the_end
 
 PATIENT = timedelta(seconds=60)
@@ -38,31 +35,14 @@ async def start(cluster: Cluster) -> None:
     await asyncio.to_thread(cluster.start)
 
 
-async def health(store: Remote) -> list[str]:
-    """What the process and then its services say."""
-    stub: Any = HealthStub(store.channel)
-    return [
-        HealthCheckResponse.ServingStatus.Name((await stub.Check(HealthCheckRequest(service=name))).status)
-        for name in ("", *SERVICES)
-    ]
-
-
-async def is_away(store: Remote) -> None:
-    """Returns when the server has noticed that its store does not answer."""
-    await eventually(
-        lambda: health(store), lambda seen: seen == ["SERVING"] + ["NOT_SERVING"] * len(SERVICES)
-    )
-
-
 async def test_readiness_follows_the_store_and_the_process_stays_alive(cluster: Cluster, url: str) -> None:
-    serves = ["SERVING"] * (1 + len(SERVICES))
     async with serving(url) as store:
-        assert await health(store) == serves
+        assert await health(store) == SERVES
         for _ in range(2):
             await kill(cluster)
             await is_away(store)
             await start(cluster)
-            await eventually(lambda: health(store), lambda seen: seen == serves)
+            await is_back(store)
             assert (await store.append([NewFact()])).committed == 1
 
 

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 from tests.postgres import account, installation
 from tests.postgres.guard import end_postgres, watch_process
 from tests.postgres.installation import Installation
-from tests.postgres.processes import Process, kill_with_children, process
+from tests.postgres.processes import Process, kill_with_children, process, send, stop_with_children
 from tests.waiting import wait_until
 
 SUPERUSER: Final = "postgres"
@@ -53,6 +53,7 @@ class Cluster:
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._postmaster: Process
+        self._frozen: list[Process] = []
         # Linux lets PostgreSQL listen on a port that is bound here as long as nobody listens here. So the port stays
         # this cluster's while it is stopped: nobody is given it, neither to listen on nor to connect from.
         self._port = socket.socket()
@@ -150,9 +151,20 @@ class Cluster:
         self._process = None
         self._remove_shared_memory()
 
+    def freeze(self) -> None:
+        """Stops all its processes where they are: its connections live, and nobody answers, until `thaw`."""
+        self._frozen = stop_with_children(self._postmaster)
+
+    def thaw(self) -> None:
+        """Idempotent."""
+        for each in self._frozen:
+            send(each, signal.SIGCONT)
+        self._frozen = []
+
     def close(self) -> None:
         """Ends it, if it runs, and removes all that it had."""
         atexit.unregister(self.close)
+        self.thaw()
         if self._process is not None:
             end_postgres(self._postmaster)
             self._process.wait()

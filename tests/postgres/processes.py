@@ -40,18 +40,33 @@ def children(pid: int) -> list[Process]:
     return [found for number in numbers if (found := process(number)) is not None and found.parent == pid]
 
 
-def kill_with_children(parent: Process) -> None:
-    """Ends a process and its children by SIGKILL, and returns when they are gone.
+def stop_with_children(parent: Process) -> list[Process]:
+    """Stops a process and its children where they are, by SIGSTOP. Returns them when they have stopped.
 
     Each child of PostgreSQL's makes a session of its own, so no signal to a group would reach them.
     """
     # Stopped, it starts no more children, and the numbers of those that end stay theirs.
-    send(parent, signal.SIGSTOP)
+    _stop([parent])
+    stopped = [*children(parent.pid), parent]
+    _stop(stopped)
+    return stopped
+
+
+def _stop(processes: list[Process]) -> None:
+    for each in processes:
+        send(each, signal.SIGSTOP)
     wait_until(
-        lambda: not parent.runs or ((now := process(parent.pid)) is not None and now.state in "Tt"),
-        f"process {parent.pid} stops",
+        lambda: all(
+            not each.runs or ((now := process(each.pid)) is not None and now.state in "Tt")
+            for each in processes
+        ),
+        f"processes {[each.pid for each in processes]} stop",
     )
-    doomed = [*children(parent.pid), parent]
+
+
+def kill_with_children(parent: Process) -> None:
+    """Ends a process and its children by SIGKILL, and returns when they are gone."""
+    doomed = stop_with_children(parent)
     for each in doomed:
         send(each, signal.SIGKILL)
     wait_until(

@@ -162,6 +162,20 @@ def test_without_its_synchronous_standby_a_primary_acknowledges_nothing(cluster:
         wait_until(lambda: numbers(standby) == [1], "the standby has applied it")
 
 
+def test_a_frozen_cluster_keeps_its_connections_and_answers_nobody_until_it_is_thawed(
+    cluster: Cluster,
+) -> None:
+    with cluster.connect() as connection:
+        cluster.freeze()
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            psycopg.connect(cluster.url(), connect_timeout=2)
+        cluster.thaw()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    cluster.freeze()
+    cluster.kill()
+    cluster.start()
+
+
 def test_a_closed_cluster_leaves_nothing() -> None:
     with Cluster.create() as cluster:
         running = processes_of(cluster)

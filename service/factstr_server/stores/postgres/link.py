@@ -1,10 +1,14 @@
 """Connections to one database server, opened and given up together."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg.pq import Format
 from psycopg_pool import AsyncConnectionPool
@@ -14,6 +18,9 @@ from factstr_server.stores.postgres.location import Location
 
 READING_CONNECTIONS: Final = 6
 """At most, beside the one that commits and the one that watches."""
+
+_NOTICED_SECONDS: Final = 0.2
+"""After which a connection that was cut is noticed at the latest."""
 
 Check: TypeAlias = Callable[[AsyncConnection], Awaitable[object]]
 """What a connection passes before it is used."""
@@ -34,11 +41,47 @@ class Link:
     writing: AsyncConnection
     watching: AsyncConnection
     pool: AsyncConnectionPool
+    borrowed: set[AsyncConnection] = field(default_factory=set, compare=False)
+
+    @asynccontextmanager
+    async def borrow(self, seconds: float) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool, as soon as one is free; it ends with the link, whoever uses it."""
+        async with self.pool.connection(timeout=seconds) as connection:
+            self.borrowed.add(connection)
+            try:
+                yield connection
+            finally:
+                self.borrowed.discard(connection)
 
     async def close(self) -> None:
+        for connection in (self.writing, self.watching, *self.borrowed):
+            cut(connection)
         await self.pool.close(timeout=1)
         for connection in (self.writing, self.watching):
-            await connection.close()
+            # Whoever waits for an answer finds it broken, and lets go.
+            async with connection.lock:
+                await connection.close()
+
+
+def cut(connection: AsyncConnection) -> None:
+    """Whoever waits for an answer finds the connection broken. To close it would not tell them, and the next connection
+    could get the number of the socket that they wait at; to cancel them would ask the server first, which may hang.
+    """
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as its_socket:
+        its_socket.shutdown(socket.SHUT_RDWR)
+
+
+@asynccontextmanager
+async def answered_within(connection: AsyncConnection, seconds: float) -> AsyncIterator[None]:
+    """Cuts the connection when it takes longer. Raises what comes of that, or TimeoutError."""
+    loop = asyncio.get_running_loop()
+    cutting = loop.call_later(seconds, cut, connection)
+    try:
+        # It may also be something else that is waited for.
+        async with asyncio.timeout(seconds + _NOTICED_SECONDS):
+            yield
+    finally:
+        cutting.cancel()
 
 
 async def connect(location: Location) -> AsyncConnection:

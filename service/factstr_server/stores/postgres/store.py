@@ -121,7 +121,7 @@ class PostgresStore:
             await asyncio.wait(self._tasks, timeout=self._wait_seconds)
         try:
             link = self._watch.link()
-            async with asyncio.timeout(self._wait_seconds), link.pool.connection() as connection:
+            async with asyncio.timeout(self._wait_seconds), link.borrow(self._wait_seconds) as connection:
                 await self._streams.release_all(connection)
             self._watch.announce()
         except (Refusal, psycopg.Error, OSError, TimeoutError):
@@ -281,7 +281,7 @@ class PostgresStore:
         return await self._to_the_end(changing())
 
     async def _on(self, link: Link, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with link.pool.connection(timeout=self._wait_seconds) as connection:
+        async with link.borrow(self._wait_seconds) as connection:
             try:
                 return await work(connection)
             except BaseException as error:

@@ -17,11 +17,11 @@ from typing import Final
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 
 from factstr_server.contract.errors import Refusal, StoreDisconnected
-from factstr_server.stores.postgres.continuity import Continuity
-from factstr_server.stores.postgres.link import Link, open_link
+from factstr_server.stores.postgres.continuity import Continuity, LogEnd
+from factstr_server.stores.postgres.link import Link, answered_within, open_link
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.postgres.translation import LOST, first_line
@@ -134,13 +134,13 @@ class Watch:
 
     async def new_link(self) -> Link:
         """One that has passed its looks, and whose leases count. Raises psycopg.Error, OSError, TimeoutError."""
-        async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
-            link = await open_link(self._location, self._continuity.look)
-            try:
-                await self._beat(link)
-            except BaseException:
-                await link.close()
-                raise
+        # Connecting has limits of its own, for each host.
+        link = await open_link(self._location, self._look)
+        try:
+            await self._beat(link)
+        except BaseException:
+            await link.close()
+            raise
         return link
 
     def _connected_to(self, link: Link) -> None:
@@ -176,23 +176,29 @@ class Watch:
         heartbeat_due = loop.time() + HEARTBEAT_SECONDS
         while self._link is link:
             self._look_now.clear()
-            # A server that hangs answers no look, although its connections live: another one may be the primary now.
-            async with asyncio.timeout(_LONGEST_SILENCE_SECONDS):
-                if loop.time() >= heartbeat_due:
-                    await self._beat(link)
-                    heartbeat_due = loop.time() + HEARTBEAT_SECONDS
-                end = await self._continuity.look(connection)
+            if loop.time() >= heartbeat_due:
+                await self._beat(link)
+                heartbeat_due = loop.time() + HEARTBEAT_SECONDS
+            end = await self._look(connection)
             self._others = end.other_servers
             if self.listener:
                 self.listener.head_seen(end.head)
                 self.listener.streams_changed()
             await self._news(link)
 
+    async def _look(self, connection: AsyncConnection) -> LogEnd:
+        """A server that hangs answers no look, although its connections live: another one may be the primary now."""
+        async with answered_within(connection, _LONGEST_SILENCE_SECONDS):
+            return await self._continuity.look(connection)
+
     async def _beat(self, link: Link) -> None:
         """Says that this server lives; without it no lease of its counts. It does not wait for a standby: a server must
         be able to read when none answers, and a lost heartbeat costs a lease at most.
         """
-        async with link.watching.pipeline():
+        async with (
+            answered_within(link.watching, _LONGEST_SILENCE_SECONDS),
+            link.watching.pipeline(),
+        ):
             await link.watching.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             await link.watching.execute("SELECT set_config('synchronous_commit', 'off', true)")
             await link.watching.execute(
@@ -240,7 +246,7 @@ class Watch:
             await self._announce_now.wait()
             self._announce_now.clear()
             with suppress(psycopg.Error, OSError, Refusal):
-                async with self.link().pool.connection() as connection:
+                async with self.link().borrow(_LONGEST_SILENCE_SECONDS) as connection:
                     await connection.execute(
                         "SELECT pg_notify(%s, %s)", (self._location.schema, str(self._server_id))
                     )
