@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -13,12 +13,14 @@ import pytest
 from factstr_server.contract.errors import Reason, Refusal
 from factstr_server.log.event_log import EventLog
 from factstr_server.stores.opening import store_by_url
+from factstr_server.stores.postgres import store as postgres_store
 from factstr_server.stores.postgres import writing
 from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.protocol import StoreOptions
-from tests.conformance.driver import NewFact, of_type
-from tests.conformance.streams import eventually
+from tests.conformance.driver import NewFact, of_type, refused
+from tests.conformance.streams import PATIENCE_SECONDS, eventually
 from tests.postgres.fresh import fresh_url
+from tests.sharing.servers import serving
 from tests.stores.opened import prepared
 
 PATIENT: Final = timedelta(seconds=60)
@@ -43,12 +45,16 @@ async def log_on(url: str, wait: timedelta) -> AsyncIterator[EventLog]:
 
 
 @contextmanager
-def held_head(url: str) -> Iterator[None]:
-    """Nobody else can commit."""
+def held(url: str, statement: str) -> Iterator[None]:
     location = location_of(url)
     with psycopg.connect(location.conninfo) as connection:
-        connection.execute(f"SELECT FROM {location.schema}.head FOR UPDATE".encode())
+        connection.execute(statement.format(schema=location.schema).encode())
         yield
+
+
+def held_head(url: str) -> AbstractContextManager[None]:
+    """Nobody else can commit."""
+    return held(url, "SELECT FROM {schema}.head FOR UPDATE")
 
 
 def transactions_that_wait(url: str) -> set[tuple[int, str]]:
@@ -92,9 +98,9 @@ async def test_appends_that_waited_in_vain_for_a_lock_are_refused_and_later_ones
                     prepared([NewFact("a")], key=f"refused {number}"),
                     prepared([NewFact("a")], context=of_type("a"), expected=head or None),
                 )[: number % 3 + 1]:
-                    with pytest.raises(Refusal) as refused:
+                    with pytest.raises(Refusal) as caught:
                         await log.append(attempt)
-                    assert refused.value.reason is Reason.STORE_UNAVAILABLE
+                    assert caught.value.reason is Reason.STORE_UNAVAILABLE
             for append in (
                 prepared([NewFact("a")], context=of_type("a"), expected=head or None),
                 prepared([NewFact("a")], key=f"key {number}"),
@@ -102,3 +108,21 @@ async def test_appends_that_waited_in_vain_for_a_lock_are_refused_and_later_ones
                 head += 1
                 assert (await log.append(append)).first_sequence_number == head
         assert await log.head() == head
+
+
+async def test_a_read_that_takes_too_long_is_given_up_and_others_go_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "_LONGEST_READ_SECONDS", 0.3)
+    async with serving(url, unavailable_wait=IMPATIENT) as store, store.stream_all_durable("s") as stream:
+        await stream.started()
+        # As many as there are connections, so that none of them may be lost.
+        with held(url, "LOCK TABLE {schema}.durable_streams"):
+            reads = [asyncio.create_task(store.durable("s")) for _ in range(10)]
+            for read in reads:
+                with refused("STORE_UNAVAILABLE"):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        await read
+            assert (await store.append([NewFact()])).last == 1
+            assert (await store.query()).numbers == [1]
+        assert (await store.durable("s")).active
