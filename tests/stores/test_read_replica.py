@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from factstr_server.contract.query import EVERYTHING
+from factstr_server.stores.postgres import replica as postgres_replica
 from factstr_server.stores.postgres.link import READING_CONNECTIONS
 from factstr_server.stores.postgres.store import PostgresStore
 from factstr_server.stores.protocol import BatchWindow, StoreError, StoreOptions, Window
 from tests.conformance.driver import NewFact, of_type
+from tests.conformance.streams import PATIENCE_SECONDS
 from tests.postgres.cluster import Cluster
 from tests.postgres.replay import replayed_head
 from tests.stores.opened import commit, compiled
@@ -142,6 +144,20 @@ async def test_a_replica_that_is_gone_costs_no_answer(primary: Cluster) -> None:
             assert await answers(store, last) == before
         async with opened(primary, standby) as store:
             assert await answers(store, last) == before
+
+
+async def test_a_replica_that_hangs_is_passed_over(primary: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_replica, "_LONGEST_READ_SECONDS", 0.5)
+    async with opened(primary, primary) as store:
+        last = (await commit(store, NewFact("a"))).last_sequence_number
+    with primary.standby("reader") as standby:
+        wait_until(lambda: replayed_head(standby) >= last, "the standby has replayed the log")
+        async with opened(primary, standby) as store:
+            before = await answers(store, last)
+            standby.freeze()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert await answers(store, last) == before
+            standby.thaw()
 
 
 async def test_a_former_primary_that_went_its_own_way_is_not_read_from(primary: Cluster) -> None:

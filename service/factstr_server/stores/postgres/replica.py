@@ -20,7 +20,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from factstr_server.stores.postgres.link import open_pool
+from factstr_server.stores.postgres.link import answered_within, open_pool
 from factstr_server.stores.postgres.location import Location
 from factstr_server.stores.postgres.reading import NO_FACT, Digest
 from factstr_server.stores.postgres.translation import first_line
@@ -28,10 +28,11 @@ from factstr_server.stores.postgres.translation import first_line
 REACH_SECONDS: Final = 1.0
 """How long a read waits for the standby to replay what it needs."""
 
-_LONGEST_READ_SECONDS: Final = 10.0
-"""After which a read is left to the primary: the standby hangs."""
-
 _LOOK_AGAIN_SECONDS: Final = 0.01
+
+_LONGEST_READ_SECONDS: Final = 10.0
+"""After which the standby is taken to hang."""
+
 _LEFT_ALONE_SECONDS: Final = 5.0
 """For how long a standby that failed a read is not asked again."""
 
@@ -77,8 +78,8 @@ class Replica:
             raise Unfit
         try:
             async with (
-                asyncio.timeout(_LONGEST_READ_SECONDS),
                 self._pool.connection(timeout=REACH_SECONDS) as connection,
+                answered_within(connection, _LONGEST_READ_SECONDS),
                 self._one_server(connection),
             ):
                 if up_to > self._same_up_to.get(connection, 0):
