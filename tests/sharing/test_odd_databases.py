@@ -281,3 +281,15 @@ async def test_an_append_that_cannot_be_looked_up_quickly_fails_no_other(tmp_pat
             *(log.append(prepared([NewFact("quick")])) for _ in range(5)),
         )
         assert sorted(result.first_sequence_number for result in results) == list(range(5_001, 5_007))
+
+
+async def test_many_consumers_that_begin_at_once_are_no_outage(tmp_path: Path) -> None:
+    """They wait for one of few connections, longer than appends would wait for the database."""
+    store = store_by_url(fresh_url(tmp_path), StoreOptions(unavailable_wait=timedelta(seconds=0.2)))
+    await store.open()
+    try:
+        wanted = [Acquisition(f"s {number}", "[]", "[]", "holder") for number in range(300)]
+        outcomes = await asyncio.gather(*map(store.acquire, wanted))
+        assert all(isinstance(outcome, Acquired) for outcome in outcomes)
+    finally:
+        await store.close()

@@ -62,7 +62,7 @@ from factstr_server.stores.stream_protocol import (
 _TRY_AGAIN_SECONDS: Final = 0.1
 
 _LONGEST_READ_SECONDS: Final = 30.0
-"""After which a read is given up: the server hangs."""
+"""After which a read is given up, and the wait for a free connection: the server hangs."""
 
 T = TypeVar("T")
 
@@ -281,7 +281,8 @@ class PostgresStore:
         return await self._to_the_end(changing())
 
     async def _on(self, link: Link, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        async with link.borrow(self._wait_seconds) as connection:
+        # Many who ask at once are no outage, which the setting is about: they wait for a free connection longer.
+        async with link.borrow(_LONGEST_READ_SECONDS) as connection:
             try:
                 return await work(connection)
             except BaseException as error:
