@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 # Tests start processes while gRPC runs: its handlers of a fork would end the new process before it is another program.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -30,7 +31,14 @@ left_out = pytest.StashKey[int]()
 def pytest_configure(config: pytest.Config) -> None:
     profile = config.getoption("--hypothesis-profile") or settings.get_current_profile_name()
     if profile == "ci" and config.getoption("--hypothesis-seed") is None:
-        config.option.hypothesis_seed = str(secrets.randbits(32))
+        # Of several processes, the one that says it draws it.
+        known = getattr(config, "workerinput", {}).get("hypothesis_seed")
+        config.option.hypothesis_seed = known or str(secrets.randbits(32))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["hypothesis_seed"] = node.config.getoption("--hypothesis-seed")
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -46,6 +54,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[left_out] = len(impossible)
         config.hook.pytest_deselected(items=impossible)
         items[:] = [item for item in items if item not in impossible]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Of several processes, those that run tests are not the one that talks to people.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(left_out, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    # One that has crashed has told nothing.
+    if told := getattr(node, "workeroutput", None):
+        node.config.stash[left_out] = told["left_out"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
