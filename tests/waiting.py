@@ -14,13 +14,13 @@ async def until(holds: Callable[[], bool], what: str, *, seconds: float = 30) ->
         await asyncio.sleep(0.005)
 
 
-def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = 30, pause: float = 0.005) -> None:
+def wait_until(holds: Callable[[], bool], what: str, *, seconds: float = 30) -> None:
     """Blocks the thread."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise _in_vain(what, seconds)
-        time.sleep(pause)
+        time.sleep(0.005)
 
 
 def _in_vain(what: str, seconds: float) -> TimeoutError:
