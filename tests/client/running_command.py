@@ -9,8 +9,11 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from tests.waiting import wait_until
 
 CTRL_C: Final = b"\x03"
 
@@ -68,6 +71,15 @@ class RunningCommand:
         """Return the next line on stderr, of a command in a pipe."""
         assert self._process.stderr is not None
         return self._process.stderr.readline().decode()
+
+    def settle(self) -> None:
+        """Wait until it waits again. A signal that comes just before a Python process waits is noticed only when that
+        wait is over: no person is that quick, but a test is.
+        """
+        stat = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/stat")
+        wait_until(
+            lambda: stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "S", "it waits again"
+        )
 
     def errors(self) -> str:
         """Return the rest of stderr, of a command in a pipe that has ended or is about to."""

@@ -245,6 +245,7 @@ def test_a_second_signal_ends_the_command_and_the_consumer(two_batches: Streamin
         consumer.read_until("under way\n")
         consumer.send(signal.SIGTERM)
         consumer.read_error_line()
+        consumer.settle()
         consumer.send(signal.SIGTERM)
         assert consumer.read_until("ended\n") == "ended\n"
         assert consumer.wait() == 143
@@ -259,8 +260,10 @@ def test_a_third_signal_leaves_no_command_behind_that_does_not_heed_the_second(
         pid = int(consumer.read_until("\n"))
         consumer.send(signal.SIGTERM)
         consumer.read_error_line()
+        consumer.settle()
         consumer.send(signal.SIGTERM)
         consumer.read_until("heard\n")
+        consumer.settle()
         consumer.send(signal.SIGINT)
         consumer.wait()
     with pytest.raises(ProcessLookupError):
