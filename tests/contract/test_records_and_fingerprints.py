@@ -11,8 +11,11 @@ from factstr_server.contract.append import Condition, PreparedAppend, committed_
 from factstr_server.contract.query import EventFilter, EventQuery, compile_query
 from factstr_server.contract.record import occurred_at_field, record_prefix, varint
 from factstr_server.contract.validation import Violations
-from factstr_server.log.event_log import QueryPart
-from factstr_server.rpc.translation import query_response
+from factstr_server.log.append_pipeline import Answer
+from factstr_server.log.event_log import AppendResult, QueryPart
+from factstr_server.rpc.append_stream import append_stream_responses
+from factstr_server.rpc.translation import append_response, query_response
+from factstr_server.stores.protocol import Committed, Repeated
 from tests.contract.json_strategies import texts
 
 names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20)
@@ -99,6 +102,26 @@ def test_a_query_response_is_what_the_generated_code_would_write(
         current_context_version=version,
     )
     assert_encodes(query_response(QueryPart(records, last, version)), response)
+
+
+@given(positions, st.integers(0, 9_999), microseconds, st.booleans(), st.integers(0, 2**64 - 1))
+def test_the_answer_to_an_append_is_what_the_generated_code_would_write(
+    first: int, more: int, moment: int, repeated: bool, correlation_id: int
+) -> None:
+    result = AppendResult(first, first + more, moment, repeated)
+    response = pb.AppendResponse(
+        first_sequence_number=first,
+        last_sequence_number=first + more,
+        committed_count=more + 1,
+        occurred_at=Timestamp(seconds=moment // 1_000_000, nanos=moment % 1_000_000 * 1_000),
+        repeated_request=repeated,
+    )
+    assert append_response(result) == response.SerializeToString()
+    committed = Committed(first, first + more, moment)
+    answer = Answer(correlation_id, Repeated(committed) if repeated else committed)
+    outcome = pb.AppendStreamOutcome(correlation_id=correlation_id, committed=response)
+    expected = pb.AppendStreamResponse(outcomes=[outcome, outcome]).SerializeToString()
+    assert list(append_stream_responses([answer, answer])) == [expected]
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -19,7 +19,7 @@ from factstr.v1 import durable_stream_service_pb2, event_store_service_pb2, serv
 from factstr_server.server import running
 from factstr_server.settings import Settings
 from tests.conformance.driver import NewFact, Options
-from tests.conformance.wire import Wire, failure_of
+from tests.conformance.wire import Wire
 from tests.service import raw
 
 SERVICES: list[ServiceDescriptor] = [
@@ -28,26 +28,7 @@ SERVICES: list[ServiceDescriptor] = [
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
-NOT_OFFERED = [method for method in METHODS if method.name == "AppendStream"]
 ALWAYS_OFFERED = {"Append", "AppendIf", "Query", "GetServerInfo", "GetSequenceNumberAt"}
-
-
-@pytest.mark.parametrize("method", NOT_OFFERED, ids=lambda method: method.name)
-async def test_a_call_that_is_not_offered_yet_says_so(server: Wire, method: MethodDescriptor) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await first_answer(server, method)
-    failed = failure_of(caught.value)
-    assert (failed.reason, failed.code) == ("NOT_IMPLEMENTED", "UNIMPLEMENTED")
-    assert method.name in failed.message
-
-
-async def first_answer(server: Wire, method: MethodDescriptor) -> object:
-    name = f"{method.containing_service.name}/{method.name}"
-    if method.client_streaming:
-        return await raw.both_streaming(server.channel, name)(iter([b""])).read()
-    if method.server_streaming:
-        return await raw.streaming(server.channel, name)(b"").read()
-    return await raw.unary(server.channel, name)(b"")
 
 
 async def about(server: Wire) -> server_service_pb2.GetServerInfoResponse:
@@ -64,10 +45,7 @@ async def test_server_info_names_version_store_head_and_start(server: Wire) -> N
     assert info.store_id != info.history_id
     assert info.head_sequence_number == 0
     assert abs(info.started_at.ToSeconds() - time.time()) < 3_600
-    assert (
-        set(info.capabilities)
-        == {method.name for method in METHODS if method not in NOT_OFFERED} - ALWAYS_OFFERED
-    )
+    assert set(info.capabilities) == {method.name for method in METHODS} - ALWAYS_OFFERED
     await server.append([NewFact()] * 3)
     again = await about(server)
     assert again.head_sequence_number == 3

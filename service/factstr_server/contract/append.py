@@ -94,6 +94,8 @@ class PreparedAppend:
     """Bytes of the events; what the limits of an append, a group and the queue count."""
     condition: Condition | None = None
     idempotency: IdempotencyKey | None = None
+    pipeline: int = 0
+    """Appends of one pipeline (0 = of none) are decided in their order: none after one that is left undecided."""
 
 
 def prepare_append(
@@ -102,6 +104,7 @@ def prepare_append(
     *,
     idempotency_key: str = "",
     condition: Condition | None = None,
+    pipeline: int = 0,
 ) -> PreparedAppend:
     """Checks empty, validity and size, in this order, and encodes. Raises Refusal.
 
@@ -129,7 +132,7 @@ def prepare_append(
     idempotency = None
     if idempotency_key:
         idempotency = IdempotencyKey(idempotency_key, _fingerprint(valid, condition))
-    return PreparedAppend(valid, size, condition, idempotency)
+    return PreparedAppend(valid, size, condition, idempotency, pipeline)
 
 
 def committed_event(record: bytes) -> tuple[int, EncodedEvent]:

@@ -1,15 +1,19 @@
 """The log as the edge uses it: append, append_if, query, positions, and its streams."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 from typing import NamedTuple
 
 from factstr_server.contract.append import LookedUp, PreparedAppend
 from factstr_server.contract.errors import (
     ConditionalAppendConflict,
+    Refusal,
     idempotency_key_reused,
     log_diverged,
+    server_draining,
     stream_draining,
 )
 from factstr_server.contract.limits import (
@@ -18,6 +22,7 @@ from factstr_server.contract.limits import (
     MAX_SEQUENCE_NUMBER,
 )
 from factstr_server.contract.query import CompiledQuery
+from factstr_server.log.append_pipeline import AppendPipeline, Room
 from factstr_server.log.committer import Committer
 from factstr_server.log.dispatcher import Dispatcher
 from factstr_server.log.durable_streams import DurableStreams
@@ -25,6 +30,7 @@ from factstr_server.log.follower import Follower
 from factstr_server.log.live_streams import LiveStreams
 from factstr_server.log.stream_positions import StreamPositions
 from factstr_server.stores.protocol import (
+    AppendOutcome,
     Committed,
     Conflict,
     KeyReused,
@@ -47,6 +53,21 @@ class AppendResult(NamedTuple):
     @property
     def committed_count(self) -> int:
         return self.last_sequence_number - self.first_sequence_number + 1
+
+    @classmethod
+    def of(cls, outcome: AppendOutcome) -> "AppendResult | Refusal":
+        """What the caller is told of an outcome. There is nothing to tell of one that is undecided."""
+        match outcome:
+            case Committed():
+                return cls(*outcome, False)
+            case Repeated(first):
+                return cls(*first, True)
+            case Conflict(expected, actual):
+                return ConditionalAppendConflict(expected, actual)
+            case KeyReused(key):
+                return idempotency_key_reused(key)
+            case Undecided():
+                raise AssertionError
 
 
 class QueryPart(NamedTuple):
@@ -74,6 +95,10 @@ class EventLog:
         self.live = LiveStreams(store, self._dispatcher, heartbeat_interval.total_seconds())
         self.durable = DurableStreams(store, self._committer, self.live)
         self.positions = StreamPositions(store, self.durable, self._dispatcher)
+        self._pipelines: set[AppendPipeline] = set()
+        self._pipeline_numbers = count(1)
+        self._pipeline_room = Room()
+        self._pipelines_closed = False
         self.on_available: Callable[[bool], None] = lambda _: None
         """Called when the store answers again, and when it does not any more."""
         store.watch(self)
@@ -106,6 +131,9 @@ class EventLog:
 
     def end_streams(self) -> None:
         """Ends every stream, and everybody who waits, because the server stops."""
+        self._pipelines_closed = True
+        for pipeline in self._pipelines:
+            pipeline.halt(server_draining())
         self.live.end_all(stream_draining)
         self.durable.end_waiting(stream_draining)
         self.positions.end_waiting(stream_draining)
@@ -136,18 +164,29 @@ class EventLog:
         """Commits an append, conditional or not. Raises Refusal; ConditionalAppendConflict where its context has
         changed.
         """
-        while True:
-            match await self._committer.submit(append):
-                case Committed() as committed:
-                    return AppendResult(*committed, repeated=False)
-                case Repeated(first):
-                    return AppendResult(*first, repeated=True)
-                case Conflict(expected, actual):
-                    raise ConditionalAppendConflict(expected, actual)
-                case KeyReused(key):
-                    raise idempotency_key_reused(key)
-                case Undecided():
-                    append = await self._looked_up(append)
+        outcome = await self._committer.submit(append)
+        while isinstance(outcome, Undecided):
+            append = await self._looked_up(append)
+            outcome = await self._committer.submit(append)
+        result = AppendResult.of(outcome)
+        if isinstance(result, Refusal):
+            raise result
+        return result
+
+    @contextmanager
+    def pipeline(self) -> Iterator[AppendPipeline]:
+        """Appends of one caller, committed and answered in their order without waiting for each other."""
+        pipeline = AppendPipeline(
+            next(self._pipeline_numbers), self._pipeline_room, self._committer.submit_run, self._looked_up
+        )
+        self._pipelines.add(pipeline)
+        if self._pipelines_closed:
+            pipeline.halt(server_draining())
+        try:
+            yield pipeline
+        finally:
+            self._pipelines.discard(pipeline)
+            pipeline.close()
 
     async def _looked_up(self, append: PreparedAppend) -> PreparedAppend:
         """Finds its context's version while others commit: only what they commit meanwhile is left to look at then."""

@@ -6,7 +6,7 @@ are handed through as they are stored.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
@@ -51,10 +51,12 @@ class Call(NamedTuple):
         return str(self.context.peer())
 
 
-Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message]]
-"""Answers a request message."""
+Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message | bytes]]
+"""Answers a request message with a message, encoded or not."""
 Streaming: TypeAlias = Callable[[Any, Call], AsyncGenerator[bytes, None]]
 """Answers a request message with encoded response messages."""
+Pipelined: TypeAlias = Callable[[AsyncIterator[bytes], Call], AsyncGenerator[bytes, None]]
+"""Answers encoded request messages, which it reads as it has room for them, with encoded response messages."""
 
 
 class Edge:
@@ -119,12 +121,11 @@ class Edge:
         service: ServiceDescriptor,
         unary: Mapping[str, Unary],
         streaming: Mapping[str, Streaming] | None = None,
+        pipelined: Mapping[str, Pipelined] | None = None,
         while_draining: Iterable[str] = (),
     ) -> grpc.GenericRpcHandler:
-        """Handlers for every RPC of the service; those without an implementation answer NOT_IMPLEMENTED. Those named in
-        `while_draining` are served until the ports close.
-        """
-        streaming = streaming or {}
+        """Handlers for every RPC of the service. Those named in `while_draining` are served until the ports close."""
+        streaming, pipelined = streaming or {}, pipelined or {}
         self._while_draining.update(f"{service.full_name}.{name}" for name in while_draining)
         methods: dict[str, Handler] = {}
         for method in service.methods:
@@ -137,7 +138,9 @@ class Edge:
                     self._streaming(method, streaming[method.name])
                 )
             else:
-                methods[method.name] = _not_implemented(method)
+                methods[method.name] = grpc.stream_stream_rpc_method_handler(
+                    self._pipelined(method, pipelined[method.name])
+                )
         return grpc.method_handlers_generic_handler(service.full_name, methods)
 
     def _unary(self, method: MethodDescriptor, handle: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
@@ -147,7 +150,7 @@ class Edge:
             try:
                 with self._call(context, method), self._worked_on(len(raw)):
                     response = await handle(await self._parse(kind, raw), Call(len(raw), context))
-                    return response.SerializeToString()
+                    return response if isinstance(response, bytes) else response.SerializeToString()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -162,6 +165,20 @@ class Edge:
             try:
                 with self._call(context, method):
                     await self._answer(context, kind, raw, handle)
+            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
+                await _abort(context, error, method)
+
+        return call
+
+    def _pipelined(
+        self, method: MethodDescriptor, handle: Pipelined
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
+        async def call(requests: AsyncIterator[bytes], context: Context) -> None:
+            try:
+                with self._call(context, method):
+                    async with aclosing(handle(requests, Call(0, context))) as responses:
+                        async for response in responses:
+                            await self._write(context, response)
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -235,19 +252,3 @@ def _internal(error: Exception, method: MethodDescriptor) -> Refusal:
         f"the server failed; its log says more under {error_id}",
         metadata={"error_id": error_id},
     )
-
-
-def _not_implemented(method: MethodDescriptor) -> Handler:
-    async def call(_: object, context: Context) -> NoReturn:
-        refusal = Refusal(
-            Reason.NOT_IMPLEMENTED,
-            f"{method.name} is not offered by this server's version; use one that lists it in the capabilities of "
-            "GetServerInfo",
-        )
-        await context.abort_with_status(grpc_status(refusal))
-
-    if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(call)
-    if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(call)
-    return grpc.unary_unary_rpc_method_handler(call)

@@ -1,19 +1,20 @@
 """EventStoreService: appending, querying, and streams."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TypeAlias
 
 import grpc
 
 from factstr.v1 import event_store_service_pb2 as pb
-from factstr_server.contract.append import Condition, PreparedAppend, prepare_append
 from factstr_server.contract.limits import DEFAULT_UNACKNOWLEDGED_BATCHES
 from factstr_server.contract.query import EVERYTHING, CompiledQuery, EventQuery
 from factstr_server.contract.validation import Violations
 from factstr_server.log.durable_streams import Consumption
 from factstr_server.log.event_log import EventLog
+from factstr_server.rpc.append_stream import append_stream
 from factstr_server.rpc.edge import Call, Edge, off_loop_if_large
+from factstr_server.rpc.preparing import prepared_append, prepared_append_if
 from factstr_server.rpc.stream_messages import StreamMessages
 from factstr_server.rpc.translation import (
     append_response,
@@ -50,16 +51,20 @@ class EventStoreServicer:
                 "StreamAllDurable": self.consume,
                 "StreamToDurable": self.consume,
             },
+            pipelined={"AppendStream": self.append_stream},
             while_draining=("AcknowledgeDurable",),
         )
 
-    async def append(self, request: pb.AppendRequest, call: Call) -> pb.AppendResponse:
-        prepared = await off_loop_if_large(call.size, _prepared_append, request)
+    async def append(self, request: pb.AppendRequest, call: Call) -> bytes:
+        prepared = await off_loop_if_large(call.size, prepared_append, request)
         return append_response(await self._log.append(prepared))
 
-    async def append_if(self, request: pb.AppendIfRequest, call: Call) -> pb.AppendResponse:
-        prepared = await off_loop_if_large(call.size, _prepared_append_if, request)
+    async def append_if(self, request: pb.AppendIfRequest, call: Call) -> bytes:
+        prepared = await off_loop_if_large(call.size, prepared_append_if, request)
         return append_response(await self._log.append(prepared))
+
+    def append_stream(self, requests: AsyncIterator[bytes], _call: Call) -> AsyncGenerator[bytes, None]:
+        return append_stream(self._log, requests)
 
     async def query(self, request: pb.QueryRequest, call: Call) -> AsyncGenerator[bytes, None]:
         query = await off_loop_if_large(call.size, _checked_query, request)
@@ -105,22 +110,6 @@ class EventStoreServicer:
         async with aclosing(self._log.live.stream(query, after)) as items:
             async for item in items:
                 yield self._messages.stream_response(item)
-
-
-def _prepared_append(request: pb.AppendRequest) -> PreparedAppend:
-    return prepare_append(request.events, Violations(), idempotency_key=request.idempotency_key)
-
-
-def _prepared_append_if(request: pb.AppendIfRequest) -> PreparedAppend:
-    violations = Violations()
-    query = compiled_query(request.context_query, violations, "context_query")
-    expected = request.expected_context_version if request.HasField("expected_context_version") else None
-    return prepare_append(
-        request.events,
-        violations,
-        idempotency_key=request.idempotency_key,
-        condition=Condition(query, expected),
-    )
 
 
 def _checked_query(request: pb.QueryRequest) -> CompiledQuery:

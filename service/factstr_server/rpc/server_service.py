@@ -16,6 +16,7 @@ from factstr_server.rpc.translation import duration, microseconds_of, timestamp
 from factstr_server.settings import Settings
 
 CAPABILITIES: Final = (
+    "AppendStream",
     "StreamAll",
     "StreamTo",
     "StreamAllDurable",

@@ -5,9 +5,11 @@ from typing import Final
 import grpc
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
 from factstr.v1 import errors_pb2
+from factstr.v1.event_store_service_pb2 import AppendFailure
 from factstr_server.contract.errors import ConditionalAppendConflict, FieldViolation, Reason, Refusal
 
 ERROR_DOMAIN: Final = "factstr"
@@ -80,6 +82,28 @@ def rich_status(refusal: Refusal) -> status_pb2.Status:
     if refusal.violations:
         _add_violations(status, info, refusal.violations)
     return status
+
+
+def append_failure(refusal: Refusal) -> AppendFailure:
+    """What the status of the unary call would have said, as the outcome of one append of many."""
+    status = rich_status(refusal)
+    failure = AppendFailure(code=status.code, reason=_reason_number(refusal.reason), message=status.message)
+    for detail in status.details:
+        info, request, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), RetryInfo()
+        if detail.Unpack(info):
+            failure.metadata.update(info.metadata)
+        elif detail.Unpack(request):
+            for violation in request.field_violations:
+                failure.field_violations.add(field=violation.field, description=violation.description)
+        elif detail.Unpack(retry):
+            failure.retry_delay.CopyFrom(retry.retry_delay)
+        else:
+            detail.Unpack(failure.conflict)
+    return failure
+
+
+def _reason_number(reason: Reason) -> errors_pb2.ErrorReason.ValueType:
+    return errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
 
 
 def shortened(text: str, limit: int) -> str:

@@ -6,11 +6,11 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from factstr.v1 import event_pb2, event_store_service_pb2
+from factstr.v1 import event_pb2
 from factstr_server.contract.errors import Reason
 from factstr_server.contract.limits import MAX_QUERY_BYTES
 from factstr_server.contract.query import EVERYTHING, CompiledQuery, EventFilter, EventQuery, compile_query
-from factstr_server.contract.record import text_field, varint
+from factstr_server.contract.record import occurred_at_field, text_field, varint
 from factstr_server.contract.validation import Violations, durable_stream_problem, invalid_argument
 from factstr_server.log.event_log import AppendResult, QueryPart
 
@@ -29,13 +29,16 @@ def compiled_query(message: event_pb2.EventQuery, violations: Violations, path: 
     return compile_query(event_query(message), violations, path)
 
 
-def append_response(result: AppendResult) -> event_store_service_pb2.AppendResponse:
-    return event_store_service_pb2.AppendResponse(
-        first_sequence_number=result.first_sequence_number,
-        last_sequence_number=result.last_sequence_number,
-        committed_count=result.committed_count,
-        occurred_at=timestamp(result.occurred_at),
-        repeated_request=result.repeated,
+def append_response(result: AppendResult) -> bytes:
+    """An encoded `AppendResponse`. By hand, as every append is answered with one; a test holds it to the generated
+    code.
+    """
+    return b"\x08%b\x10%b\x18%b\x22%b%b" % (
+        varint(result.first_sequence_number),
+        varint(result.last_sequence_number),
+        varint(result.committed_count),
+        occurred_at_field(result.occurred_at)[1:],
+        b"\x28\x01" if result.repeated else b"",
     )
 
 

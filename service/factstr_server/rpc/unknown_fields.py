@@ -23,23 +23,43 @@ def parse_request(kind: type[M], raw: bytes) -> M:
     """The request's message. Raises Refusal: INVALID_ARGUMENT for what is no such message, UNSUPPORTED_FIELD for what
     this server does not know.
     """
+    request = _parsed(kind, raw)
+    if _discards(request):
+        refuse_unknown_fields(kind.FromString(raw))
+    return request
+
+
+def parse_leniently(kind: type[M], raw: bytes) -> tuple[M, bool]:
+    """The request's message with all that it holds, and whether some of that is unknown: the caller refuses the parts
+    that hold it. Raises Refusal for what is no such message.
+    """
+    request = _parsed(kind, raw)
+    if _discards(request):
+        return _parsed(kind, raw), True
+    return request, False
+
+
+def _parsed(kind: type[M], raw: bytes) -> M:
     try:
-        request = kind.FromString(raw)
+        return kind.FromString(raw)
     except DecodeError:
         raise invalid_argument(
             "request",
             f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's "
             "proto files",
         ) from None
+
+
+def _discards(request: Message) -> bool:
+    """Discards unknown fields; whether there were any."""
     # Both sizes are of the server's own encoding; the size as sent may differ for reasons that are no fault.
     size = request.ByteSize()
     request.DiscardUnknownFields()
-    if request.ByteSize() != size:
-        refuse_unknown_fields(kind.FromString(raw))
-    return request
+    return request.ByteSize() != size
 
 
 def refuse_unknown_fields(message: Message) -> None:
+    """Raises Refusal for the first field that this server does not know, anywhere in a message."""
     for path, number in _unknown_fields(message, ""):
         raise unsupported_field(f"{path}{number}", number, "a field that this server does not know")
 

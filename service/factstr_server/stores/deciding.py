@@ -75,6 +75,8 @@ class GroupDecision:
         self.batches: list[Committed] = []
         self.new_keys: list[tuple[str, bytes, Committed]] = []
         self.moved_cursors: dict[str, MovedCursor] = {}
+        self._halted: set[int] = set()
+        """Pipelines of which an append is undecided."""
 
     def decide_all(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         return [
@@ -83,6 +85,8 @@ class GroupDecision:
         ]
 
     def _decide_append(self, append: PreparedAppend) -> AppendOutcome:
+        if append.pipeline and append.pipeline in self._halted:
+            return Undecided()
         if append.idempotency and (known := self._keys.get(append.idempotency.key)):
             fingerprint, first = known
             if fingerprint == append.idempotency.fingerprint:
@@ -92,6 +96,8 @@ class GroupDecision:
             try:
                 conflict = self._conflict(append.condition)
             except LongSearch:
+                if append.pipeline:
+                    self._halted.add(append.pipeline)
                 return Undecided()
             if conflict:
                 return conflict
