@@ -58,7 +58,7 @@ MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 _QUEUED_OVERHEAD_BYTES: Final = 256
 """What a queued append costs beyond its events, so that a flood of tiny ones is bounded too."""
 
-_QUIET_TURNS: Final = 60
+_QUIET_TURNS: Final = 30
 _QUIET_TURNS_ALONE: Final = 2
 _ENOUGH_BYTES: Final = 64 * 1024
 """Turns of the loop without a new append, or bytes of appends, after which a group is taken; the turns are fewer while
