@@ -269,8 +269,9 @@ async def test_items_after_one_whose_context_takes_long_to_find_are_not_committe
     near = NewFact("near", '{"rows":[{"x":1,"y":2},{"x":2,"y":1}]}')
     context = Query((Filter(predicates=('{"rows":[{"x":1,"y":1}]}',)),))
     url = url_of(tmp_path / "facts.db") if kind == "sqlite" else fresh_url(tmp_path)
-    async with Wire(url, Options()) as server, piped(server) as pipe:
+    async with Wire(url, Options()) as server:
         await server.append([near] * 100)
+    async with Wire(url, Options()) as server, piped(server) as pipe:
         await pipe.send(
             append(NewFact("before")),
             append_if(context, None, NewFact("slow")),

@@ -37,9 +37,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    """One fact of the context, and many that nearly are."""
+    """One fact of the context, and many that nearly are; none of them is in memory any more."""
     async with opened(url) as store:
         await commit(store, EXACT, *[NEAR] * NEARLY)
+    async with opened(url) as store:
         yield store
 
 
@@ -114,10 +115,11 @@ async def test_what_was_looked_up_in_another_history_says_nothing(tmp_path: Path
 async def test_an_append_that_waits_for_a_long_search_is_decided_after_those_that_came_later(
     url: str,
 ) -> None:
+    async with opened(url) as store:
+        head = (await commit(store, EXACT, *[NEAR] * NEARLY)).last_sequence_number
     log = EventLog(store_by_url(url, StoreOptions()))
     await log.open()
     try:
-        head = (await log.append(prepared([EXACT, *[NEAR] * NEARLY]))).last_sequence_number
         slow, *quick = await asyncio.gather(
             log.append(prepared([NewFact("slow")], context=CONTEXT, expected=1, key="k")),
             *(log.append(prepared([NewFact("quick")])) for _ in range(5)),

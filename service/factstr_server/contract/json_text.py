@@ -57,6 +57,12 @@ def parse_loose(text: bytes) -> LooseJson:
     return value
 
 
+def parse(text: bytes) -> Json:
+    """As `parse_exact`, quickly where orjson's answer is provably the same."""
+    value = parse_loose(text)
+    return value if _is_exact(value, 0) else parse_exact(text)  # type: ignore[return-value]
+
+
 def parsed_exactly_where_needed(text: bytes, work: Callable[[LooseJson], T]) -> T:
     """The work's answer on a text's value, parsed quickly first, and exactly where the work raises InexactNumber."""
     try:
@@ -127,6 +133,14 @@ def count_nodes(value: Json) -> int:
     if isinstance(value, list):
         return 1 + sum(map(count_nodes, value))
     return 1
+
+
+def _is_exact(value: LooseJson, depth: int) -> bool:
+    """Whether it holds no float and is not nested too deeply."""
+    if isinstance(value, dict | list):
+        members = value.values() if isinstance(value, dict) else value
+        return depth < MAX_JSON_NESTING and all(_is_exact(member, depth + 1) for member in members)
+    return not isinstance(value, float)
 
 
 def _check(value: object, depth: int) -> None:

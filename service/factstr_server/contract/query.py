@@ -8,7 +8,8 @@ form is.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Final, NamedTuple
 
 from factstr_server.contract.errors import Reason
 from factstr_server.contract.json_text import (
@@ -17,7 +18,7 @@ from factstr_server.contract.json_text import (
     LooseJson,
     canonical_text,
     count_nodes,
-    parse_exact,
+    parse,
     parsed_exactly_where_needed,
 )
 from factstr_server.contract.limits import MAX_PREDICATE_NODES, MAX_QUERY_ALTERNATIVES
@@ -64,10 +65,15 @@ class FilterTerms:
     predicates: tuple[tuple[str, ...], ...] | None
 
 
+class _Predicate(NamedTuple):
+    value: Json
+    terms: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _CompiledFilter:
     event_types: frozenset[str] | None
-    predicates: tuple[Json, ...] | None
+    predicates: tuple[_Predicate, ...] | None
 
     @property
     def matches_nothing(self) -> bool:
@@ -90,7 +96,7 @@ class CompiledQuery:
         """Whether a fact matches: the one exact answer. The payload is only asked for where it matters."""
         if self.everything:
             return True
-        undecided: list[Json] = []
+        undecided: list[_Predicate] = []
         for candidate in self._filters:
             if candidate.event_types is not None and event_type not in candidate.event_types:
                 continue
@@ -102,7 +108,7 @@ class CompiledQuery:
 
         def contains_any(value: LooseJson) -> bool:
             arrays = LongArrays()
-            return any(contains(value, predicate, arrays) for predicate in undecided)
+            return any(contains(value, predicate.value, arrays) for predicate in undecided)
 
         return parsed_exactly_where_needed(payload(), contains_any)
 
@@ -129,7 +135,7 @@ class CompiledQuery:
         return tuple(
             FilterTerms(
                 None if f.event_types is None else tuple(map(event_type_term, sorted(f.event_types))),
-                None if f.predicates is None else tuple(map(predicate_terms, f.predicates)),
+                None if f.predicates is None else tuple(predicate.terms for predicate in f.predicates),
             )
             for f in self._filters
         )
@@ -143,7 +149,7 @@ class CompiledQuery:
             json.dumps(
                 [
                     None if f.event_types is None else sorted(f.event_types),
-                    None if f.predicates is None else sorted({canonical_text(p) for p in f.predicates}),
+                    None if f.predicates is None else sorted({canonical_text(p.value) for p in f.predicates}),
                 ]
             )
             for f in self._canonical_filters
@@ -189,15 +195,30 @@ def _compile_filter(event_filter: EventFilter, violations: Violations, path: str
     return _CompiledFilter(None if types is None else frozenset(types), predicates)
 
 
-def _compile_predicate(text: str, violations: Violations, path: str) -> Json:
+def _compile_predicate(text: str, violations: Violations, path: str) -> _Predicate:
+    compiled = _compiled_short(text) if len(text) <= _SHORT_PREDICATE else _compiled(text)
+    if isinstance(compiled, str):
+        violations.add(Reason.INVALID_PREDICATE, path, compiled)
+        return _NO_PREDICATE
+    return compiled
+
+
+def _compiled(text: str) -> _Predicate | str:
+    """The predicate of a text, or what is wrong with it."""
     try:
-        value = parse_exact(text.encode())
+        value = parse(text.encode())
     except InvalidJson as error:
-        violations.add(Reason.INVALID_PREDICATE, path, str(error))
-        return None
+        return str(error)
     nodes = count_nodes(value)
     if nodes > MAX_PREDICATE_NODES:
-        violations.add(
-            Reason.INVALID_PREDICATE, path, f"holds {nodes} JSON nodes; at most {MAX_PREDICATE_NODES}"
-        )
-    return value
+        return f"holds {nodes} JSON nodes; at most {MAX_PREDICATE_NODES}"
+    return _Predicate(value, predicate_terms(value))
+
+
+_compiled_short: Final = lru_cache(maxsize=4096)(_compiled)
+"""Cached: a context is asked for again and again, at least for each decision that is made on it."""
+
+_SHORT_PREDICATE: Final = 512
+"""Characters up to which a predicate is worth the room."""
+
+_NO_PREDICATE: Final = _Predicate(None, ())

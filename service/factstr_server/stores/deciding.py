@@ -102,8 +102,7 @@ class GroupDecision:
             if conflict:
                 return conflict
         first_sequence_number = self.accepted.head + 1
-        for event in append.events:
-            self.accepted.add(event)
+        self.accepted.add_all(append.events)
         committed = Committed(first_sequence_number, self.accepted.head, self.occurred_at)
         self.batches.append(committed)
         if append.idempotency:

@@ -5,7 +5,7 @@ term (and those that overflowed).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 
@@ -27,9 +27,19 @@ class FactIndex:
     def head(self) -> int:
         return self._base + len(self._events)
 
-    def add(self, event: EncodedEvent) -> None:
-        """Appends a fact under the next sequence number."""
-        self._events.append(event)
+    @property
+    def events(self) -> Sequence[EncodedEvent]:
+        """All facts, in order."""
+        return self._events
+
+    def add_all(self, events: Sequence[EncodedEvent]) -> None:
+        """Appends facts under the next sequence numbers."""
+        self._events += events
+
+    @property
+    def base(self) -> int:
+        """Facts up to it are not here."""
+        return self._base
 
     def event(self, sequence_number: int) -> EncodedEvent:
         return self._events[sequence_number - self._base - 1]
@@ -40,8 +50,16 @@ class FactIndex:
 
     def version(self, query: CompiledQuery, after: int = 0) -> int | None:
         """The highest sequence number above `after` that matches."""
-        newest_first = self.candidates(query, after, self.head + 1, descending=True)
-        return next((n for n in newest_first if self.matches(query, n)), None)
+        if query.everything:
+            return self.head if self.head > max(after, self._base) else None
+        newest = after = max(after, self._base)
+        for holders in self._lists(query):
+            for number in reversed(holders):
+                if number <= newest:
+                    break
+                if self.matches(query, number):
+                    newest = number
+        return newest if newest > after else None
 
     def candidates(
         self, query: CompiledQuery, after: int, before: int, *, descending: bool = False
@@ -81,9 +99,13 @@ class FactIndex:
 
     def _index_new_events(self) -> None:
         """Indexing waits for the first lookup: most groups hold no condition and are never looked up in."""
-        for position in range(self._indexed, len(self._events)):
-            for term in self._events[position].terms.split():
-                self._holders.setdefault(term, []).append(self._base + position + 1)
+        holders = self._holders
+        for number, event in enumerate(self._events[self._indexed :], self._base + self._indexed + 1):
+            for term in event.terms.split():
+                if (numbers := holders.get(term)) is None:
+                    holders[term] = [number]
+                else:
+                    numbers.append(number)
         self._indexed = len(self._events)
 
 

@@ -7,7 +7,7 @@ the store does.
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import repeat, takewhile
 from operator import itemgetter
 from uuid import uuid4
 
@@ -67,9 +67,9 @@ class MemoryStore(MemoryStreams):
         }
         decision = GroupDecision(self, keys, self.cursor_states(moved_streams(group)), now)
         outcomes = decision.decide_all(group)
-        for sequence_number in range(self.head_now + 1, decision.accepted.head + 1):
-            self._facts.add(decision.accepted.event(sequence_number))
-            self._times.append(now)
+        accepted = decision.accepted.events
+        self._facts.add_all(accepted)
+        self._times += repeat(now, len(accepted))
         self._batches += [batch[:2] for batch in decision.batches if batch[0] != batch[1]]
         self._keys.update((key, (fingerprint, first)) for key, fingerprint, first in decision.new_keys)
         self.move_cursors(decision.moved_cursors, now)

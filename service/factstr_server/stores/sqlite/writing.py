@@ -12,6 +12,7 @@ from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.deciding import GroupDecision, LongSearch, moved_streams
 from factstr_server.stores.framing import framed_facts
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo, Window
+from factstr_server.stores.recent_facts import RecentFacts
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.streams import cursor_states
 
@@ -28,13 +29,17 @@ class Writer:
         ).get
         self.info = StoreInfo("sqlite", store_id, history_id)
         self.head_now = self._reader.head()
+        self._recent = RecentFacts(self.head_now)
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
 
     def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
         """One read's worth of candidates is looked at, unless the search must come to its end."""
         if query.everything:
             return self.head_now if self.head_now > after else None
-        newest = self._reader.newest(query, Window(after))
+        recent = self._recent.version(query, after)
+        if recent is not None or after >= self._recent.base:
+            return recent
+        newest = self._reader.newest(query, Window(after, self._recent.base + 1))
         while not newest.finished:
             if bounded:
                 raise LongSearch
@@ -42,6 +47,8 @@ class Writer:
         return newest.last_sequence_number
 
     def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+        if sequence_number > self._recent.base:
+            return self._recent.matches(query, sequence_number)
         return self._reader.matches(query, sequence_number)
 
     def now(self) -> int:
@@ -62,6 +69,7 @@ class Writer:
             self._write(decision)
         if decision.batches:
             self.head_now = decision.accepted.head
+            self._recent.add(decision.accepted.events)
             self._last_occurred_at = now
         return outcomes
 
