@@ -4,7 +4,7 @@ Every store's answer is this one; an index only proposes candidates.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Final
@@ -12,8 +12,18 @@ from typing import Final
 from factstr_server.contract.json_text import InexactNumber, Json, LooseJson
 from factstr_server.contract.terms import OVERFLOW, predicate_terms, value_terms
 
+_MISSING: Final = object()
+
 _SHORT_ARRAY: Final = 32
 """Up to this length an array is searched element by element; beyond it, by what it holds."""
+
+
+def contains_any(payload: LooseJson, predicates: Sequence[Json]) -> bool:
+    """Whether any of some predicates is contained. Raises InexactNumber as `contains` does."""
+    if len(predicates) == 1:
+        return contains(payload, predicates[0])
+    arrays = LongArrays()
+    return any(contains(payload, predicate, arrays) for predicate in predicates)
 
 
 def contains(payload: LooseJson, predicate: Json, arrays: "LongArrays | None" = None) -> bool:
@@ -25,13 +35,7 @@ def contains(payload: LooseJson, predicate: Json, arrays: "LongArrays | None" = 
     InexactNumber where a number of the predicate meets a float of the payload.
     """
     if isinstance(predicate, dict):
-        if not isinstance(payload, dict):
-            return False
-        # A loop, not all(): this runs for every candidate of every query.
-        for key, wanted in predicate.items():
-            if key not in payload or not contains(payload[key], wanted, arrays):
-                return False
-        return True
+        return isinstance(payload, dict) and _contains_members(payload, predicate, arrays)
     if isinstance(predicate, list):
         if not isinstance(payload, list):
             return False
@@ -46,6 +50,20 @@ def contains(payload: LooseJson, predicate: Json, arrays: "LongArrays | None" = 
     if isinstance(payload, float):
         raise InexactNumber
     return isinstance(payload, int | Decimal) and not isinstance(payload, bool) and payload == predicate
+
+
+def _contains_members(
+    payload: dict[str, LooseJson], predicate: dict[str, Json], arrays: "LongArrays | None"
+) -> bool:
+    # A loop, and texts in place: this runs for every candidate of every query.
+    for key, wanted in predicate.items():
+        found = payload.get(key, _MISSING)
+        if isinstance(wanted, str):
+            if found != wanted:
+                return False
+        elif found is _MISSING or not contains(found, wanted, arrays):
+            return False
+    return True
 
 
 class LongArrays:

@@ -13,16 +13,17 @@ from typing import Final, NamedTuple
 
 from factstr_server.contract.errors import Reason
 from factstr_server.contract.json_text import (
+    InexactNumber,
     InvalidJson,
     Json,
-    LooseJson,
     canonical_text,
     count_nodes,
     parse,
-    parsed_exactly_where_needed,
+    parse_exact,
+    parse_loose,
 )
 from factstr_server.contract.limits import MAX_PREDICATE_NODES, MAX_QUERY_ALTERNATIVES
-from factstr_server.contract.matching import LongArrays, contains
+from factstr_server.contract.matching import contains_any
 from factstr_server.contract.terms import OVERFLOW, event_type_term, predicate_terms
 from factstr_server.contract.validation import Violations, event_type_problem
 
@@ -75,6 +76,9 @@ class _CompiledFilter:
     event_types: frozenset[str] | None
     predicates: tuple[_Predicate, ...] | None
 
+    values: tuple[Json, ...]
+    """Of the predicates."""
+
     @property
     def matches_nothing(self) -> bool:
         return self.event_types == frozenset() or self.predicates == ()
@@ -96,21 +100,20 @@ class CompiledQuery:
         """Whether a fact matches: the one exact answer. The payload is only asked for where it matters."""
         if self.everything:
             return True
-        undecided: list[_Predicate] = []
+        undecided: list[Json] = []
         for candidate in self._filters:
             if candidate.event_types is not None and event_type not in candidate.event_types:
                 continue
             if candidate.predicates is None:
                 return True
-            undecided.extend(candidate.predicates)
+            undecided += candidate.values
         if not undecided:
             return False
-
-        def contains_any(value: LooseJson) -> bool:
-            arrays = LongArrays()
-            return any(contains(value, predicate.value, arrays) for predicate in undecided)
-
-        return parsed_exactly_where_needed(payload(), contains_any)
+        text = payload()
+        try:
+            return contains_any(parse_loose(text), undecided)
+        except InexactNumber:
+            return contains_any(parse_exact(text), undecided)
 
     def may_match(self, event_type: str, terms: str) -> bool:
         """Whether a fact that holds these index terms can match. False is certain; only `matches` tells the rest.
@@ -192,7 +195,11 @@ def _compile_filter(event_filter: EventFilter, violations: Violations, path: str
             for index, text in enumerate(event_filter.payload_predicates)
         )
     types = event_filter.event_types
-    return _CompiledFilter(None if types is None else frozenset(types), predicates)
+    return _CompiledFilter(
+        None if types is None else frozenset(types),
+        predicates,
+        tuple(predicate.value for predicate in predicates or ()),
+    )
 
 
 def _compile_predicate(text: str, violations: Violations, path: str) -> _Predicate:

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -11,6 +11,7 @@ import orjson
 
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import EVERYTHING, CompiledQuery
+from factstr_server.contract.terms import OVERFLOW
 from factstr_server.stores.batching import fill_batches
 from factstr_server.stores.paging import Candidate, fill_page
 from factstr_server.stores.protocol import BatchPage, BatchWindow, Page, Window
@@ -30,6 +31,13 @@ _ALL: Final = """
     SELECT sequence_number, event_type, payload_bytes, substr(record, opening_bytes + 1) FROM records
     WHERE sequence_number > ?1 AND sequence_number < ?2
     ORDER BY sequence_number {}
+"""
+_HOLDERS: Final = "SELECT rowid FROM terms WHERE terms MATCH ?1 LIMIT ?2"
+_AT: Final = """
+    SELECT
+        r.sequence_number, r.event_type, r.payload_bytes,
+        CASE WHEN length(r.record) <= ?2 THEN substr(r.record, r.opening_bytes + 1) ELSE x'' END
+    FROM json_each(?1) AS wanted CROSS JOIN records AS r ON r.sequence_number = wanted.value
 """
 _STATEMENTS: Final = {
     (proposed, descending): sql.format("DESC" if descending else "ASC")
@@ -65,18 +73,36 @@ class Reader:
 
         One read transaction is one snapshot, however many statements it takes.
         """
-        self._connection.execute("BEGIN")
-        try:
+        with self.snapshot():
             page = self.read_facts(query, window)
-            if _holds_whole_context(window, page):
+            if holds_whole_context(window, page):
                 return page, page
             if query.everything:
                 head = self.head()
                 return Page([], head or None, 0, finished=True), page
             return self.newest(query, Window()), page
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """The reads of a block see the log at one moment."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
+
+    def holders_of(self, term: str, limit: int) -> list[int]:
+        """The oldest facts that hold a term, or that overflow."""
+        rows = self._connection.execute(_HOLDERS, (f'"{term}" OR {OVERFLOW}', limit))
+        return [number for (number,) in rows]
+
+    def facts_at(self, sequence_numbers: Sequence[int], max_bytes: int) -> list[Candidate] | None:
+        """The facts of some numbers, in their order; None when they take more than so many bytes."""
+        bindings = (orjson.dumps(sequence_numbers).decode(), max_bytes)
+        facts = [Candidate._make(row) for row in self._connection.execute(_AT, bindings)]
+        size = sum(len(fact.record) if fact.record else max_bytes + 1 for fact in facts)
+        return facts if size <= max_bytes else None
 
     def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
         if query.everything and (page := self._batches.read_framed(window)):
@@ -146,6 +172,7 @@ class Reader:
         return self._connection.execute(sql, bindings).get  # type: ignore[no-any-return]
 
 
-def _holds_whole_context(window: Window, page: Page) -> bool:
+def holds_whole_context(window: Window, page: Page) -> bool:
+    """Whether the page's last fact is the newest one of the context."""
     whole = not window.descending and not window.after and window.before > MAX_SEQUENCE_NUMBER
     return whole and page.finished and (window.max_facts is None or len(page.records) < window.max_facts)

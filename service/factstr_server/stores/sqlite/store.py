@@ -1,7 +1,8 @@
 """The SQLite store as a `LogStore`: which thread and connection does what.
 
 One writer thread owns the writing connection. Reader threads own a read-only connection each; SQLite gives every read a
-snapshot, so that readers and the writer never wait for each other. The event loop touches no connection.
+snapshot, so that readers and the writer never wait for each other. The event loop has a connection for what is quickly
+read (`quick_reads`), and touches no other.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ from factstr_server.stores.sqlite.database import (
     open_writer,
     translated_errors,
 )
+from factstr_server.stores.sqlite.quick_reads import QuickReads
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.streams import Holders, StreamWriter
 from factstr_server.stores.sqlite.writing import Writer
@@ -75,6 +77,7 @@ class SqliteStore:
         self._holders = Holders()
         self._writing = ThreadPoolExecutor(1, "factstr-sqlite-writer")
         self._reading = ThreadPoolExecutor(READER_THREADS, "factstr-sqlite-reader")
+        self._quick = QuickReads(database)
         self._own = threading.local()
         self._readers: list[apsw.Connection] = []
         self._closed = False
@@ -98,7 +101,10 @@ class SqliteStore:
         return await self._read(Reader.head)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
-        newest, page = await self._read(Reader.read_context, query, window)
+        if found := self._quick.read_context(query, window):
+            newest, page = found
+        else:
+            newest, page = await self._read(Reader.read_context, query, window)
         # Below the snapshot's newest candidates nothing changes any more: the search goes on in reads of their own.
         while not newest.finished:
             newest = await self._read(Reader.newest, query, Window(before=newest.looked_up_to))
@@ -183,6 +189,7 @@ class SqliteStore:
         self._reading.shutdown()
         while self._readers:
             self._readers.pop().close()
+        self._quick.close()
         if self._writer:
             self._writer.connection.close()
             self._writer = None

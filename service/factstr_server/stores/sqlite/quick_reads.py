@@ -1,0 +1,127 @@
+"""Small reads in the event loop itself, where handing them to a thread and back would cost more than they do.
+
+A query is read here if every alternative of it has a term that few facts hold: these facts are fetched, and the exact
+matcher decides, as everywhere. Invariants: a read here looks at few facts and few bytes, and leaves everything else to
+a thread; so it does for a moment after it has been slow (a cold cache, a slow disk). So the loop is held up for less
+time than a handful of appends take.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+import apsw
+
+from factstr_server.contract.query import CompiledQuery
+from factstr_server.stores.paging import Candidate, fill_page
+from factstr_server.stores.protocol import Page, Window
+from factstr_server.stores.sqlite.database import open_reader
+from factstr_server.stores.sqlite.reading import Reader, holds_whole_context
+
+FEW_FACTS: Final = 64
+"""Of one term."""
+
+_MAX_LOOKUPS: Final = 8
+_MAX_BYTES: Final = 128 * 1024
+
+_MAX_KNOWN_TERMS: Final = 16_384
+
+_SLOW_SECONDS: Final = 0.005
+_PAUSE_SECONDS: Final = 0.25
+"""After a read as slow as that, threads read for so long."""
+
+
+class QuickReads:
+    """One connection, for the event loop alone."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._connection: apsw.Connection | None = None
+        self._reader: Reader | None = None
+        self._common: set[str] = set()
+        """Terms that more than a few facts hold. They stay common: nothing leaves the log."""
+        self._not_before = 0.0
+
+    def read_context(self, query: CompiledQuery, window: Window) -> tuple[Page, Page] | None:
+        """As `Reader.read_context`; None where a thread should read, or say what is wrong."""
+        begin = monotonic()
+        if begin < self._not_before or query.everything or query.nothing:
+            return None
+        try:
+            candidates = self._candidates(query, self._open_reader())
+        except apsw.Error:
+            return None
+        found = None if candidates is None else _pages(query, window, candidates)
+        now = monotonic()
+        if now - begin > _SLOW_SECONDS:
+            self._not_before = now + _PAUSE_SECONDS
+        return found
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+
+    def _open_reader(self) -> Reader:
+        if self._reader is None:
+            self._connection = open_reader(self._database)
+            self._connection.set_busy_timeout(0)
+            self._reader = Reader(self._connection)
+        return self._reader
+
+    def _candidates(self, query: CompiledQuery, reader: Reader) -> list[Candidate] | None:
+        """All facts that can match, in order, from one snapshot; None where they may be many or large."""
+        with reader.snapshot():
+            numbers: set[int] = set()
+            alternatives = list(_alternatives(query))
+            if len(alternatives) > _MAX_LOOKUPS:
+                return None
+            for terms in alternatives:
+                if (holders := self._few_holders(terms, reader)) is None:
+                    return None
+                numbers.update(holders)
+            return reader.facts_at(sorted(numbers), _MAX_BYTES)
+
+    def _few_holders(self, terms: Iterable[str], reader: Reader) -> list[int] | None:
+        """The facts that hold the first of the terms that few facts hold, and those that overflow. Where too many of
+        these are, all terms pass for common.
+        """
+        for term in terms:
+            if term in self._common:
+                continue
+            holders = reader.holders_of(term, FEW_FACTS)
+            if len(holders) < FEW_FACTS:
+                return holders
+            if len(self._common) >= _MAX_KNOWN_TERMS:
+                self._common.clear()
+            self._common.add(term)
+        return None
+
+
+def _alternatives(query: CompiledQuery) -> Iterable[Sequence[str]]:
+    """Of each, the terms that all of its facts hold but for those that overflow; together they hold all of the query's.
+
+    Where there are several event types, any of them would do, and none of them must.
+    """
+    for wanted in query.terms:
+        types = wanted.event_types or ()
+        if wanted.predicates is None:
+            yield from ((term,) for term in types)
+        elif len(types) == 1:
+            yield from ((*terms, *types) for terms in wanted.predicates)
+        else:
+            yield from wanted.predicates
+
+
+def _pages(query: CompiledQuery, window: Window, candidates: Sequence[Candidate]) -> tuple[Page, Page]:
+    """The newest fact of the context, and the window's first page."""
+    newest_first = candidates[::-1]
+    in_window = (
+        candidate
+        for candidate in (newest_first if window.descending else candidates)
+        if window.after < candidate.sequence_number < window.before
+    )
+    page = fill_page(query, window, in_window)
+    if holds_whole_context(window, page):
+        return page, page
+    return fill_page(query, Window(descending=True, max_facts=1), newest_first), page
