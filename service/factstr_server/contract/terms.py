@@ -11,7 +11,7 @@ candidate more, never a wrong answer.
 
 from collections.abc import Collection
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_hexdigest
 
@@ -20,12 +20,17 @@ from factstr_server.contract.json_text import (
     Json,
     LooseJson,
     canonical_number,
+    parse_exact,
+    parse_loose,
     parsed_exactly_where_needed,
     too_deep,
 )
 from factstr_server.contract.limits import MAX_JSON_NESTING, MAX_TERMS_PER_FACT
 
 OVERFLOW: Final = "overflow"
+
+_Terms: TypeAlias = dict[str, None]
+"""A set, into which a term goes in half the time."""
 
 # U+0000 occurs in no key and no string, so that a path followed by a value is unambiguous: `\0.key` steps into an
 # object, `\0*` into an array, and `\0"…`, `\0#…`, `\0=…`, `\0{`, `\0[` end it with a string, number, literal or kind.
@@ -38,7 +43,11 @@ def event_type_term(event_type: str) -> str:
 
 def payload_terms(text: bytes) -> Collection[str]:
     """The terms of a payload; only OVERFLOW when there are too many. Validates it: raises InvalidJson."""
-    return parsed_exactly_where_needed(text, value_terms)
+    # The steps of `parsed_exactly_where_needed`, fewer of them.
+    try:
+        return value_terms(parse_loose(text))
+    except InexactNumber:
+        return value_terms(parse_exact(text))
 
 
 def check_payload(text: bytes) -> None:
@@ -48,7 +57,7 @@ def check_payload(text: bytes) -> None:
 
 def value_terms(value: LooseJson) -> Collection[str]:
     """The terms of a payload's value. Raises InexactNumber where it holds a float."""
-    terms: set[str] = set()
+    terms: _Terms = {}
     _collect(value, "", terms, 0)
     # The type's term takes one place.
     return (OVERFLOW,) if OVERFLOW in terms or len(terms) >= MAX_TERMS_PER_FACT else terms
@@ -61,30 +70,30 @@ def predicate_terms(predicate: Json) -> tuple[str, ...]:
     return tuple(sorted(terms))
 
 
-def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
+def _collect(value: LooseJson, path: str, terms: _Terms, depth: int) -> None:
     """Adds the terms of `value` at `path`. The hot loop of an append: members that are scalars are handled in place."""
     kind = type(value)
     if kind is dict:
         assert isinstance(value, dict)
         # Every member has at least one term of its own.
-        if depth == MAX_JSON_NESTING or max(len(terms), len(value)) >= MAX_TERMS_PER_FACT:
+        if depth == MAX_JSON_NESTING or len(terms) >= MAX_TERMS_PER_FACT or len(value) >= MAX_TERMS_PER_FACT:
             _give_up(value, terms, depth)
             return
-        add, digest, step = terms.add, xxh3_64_hexdigest, f"{path}\0."
-        add(digest(f"{path}\0{{".encode()))
+        digest, step = xxh3_64_hexdigest, f"{path}\0."
+        terms[digest(f"{path}\0{{".encode())] = None
         for key, member in value.items():
             kind = type(member)
             if kind is str:
-                add(digest(f'{step}{key}\0"{member}'.encode()))
+                terms[digest(f'{step}{key}\0"{member}'.encode())] = None
             elif kind is dict or kind is list:
                 _collect(member, step + key, terms, depth + 1)
             else:
-                add(digest(f"{step}{key}{_scalar(member)}".encode()))
+                terms[digest(f"{step}{key}{_scalar(member)}".encode())] = None
     elif kind is list:
         assert isinstance(value, list)
         if depth == MAX_JSON_NESTING:
             raise too_deep()
-        terms.add(xxh3_64_hexdigest(f"{path}\0[".encode()))
+        terms[xxh3_64_hexdigest(f"{path}\0[".encode())] = None
         path += "\0*"
         for index, element in enumerate(value):
             if len(terms) >= MAX_TERMS_PER_FACT:
@@ -94,14 +103,14 @@ def _collect(value: LooseJson, path: str, terms: set[str], depth: int) -> None:
             if kind is dict or kind is list:
                 _collect(element, path, terms, depth + 1)
             else:
-                terms.add(xxh3_64_hexdigest(f"{path}{_scalar(element)}".encode()))
+                terms[xxh3_64_hexdigest(f"{path}{_scalar(element)}".encode())] = None
     else:
-        terms.add(xxh3_64_hexdigest(f"{path}{_scalar(value)}".encode()))
+        terms[xxh3_64_hexdigest(f"{path}{_scalar(value)}".encode())] = None
 
 
-def _give_up(container: LooseJson, terms: set[str], depth: int) -> None:
+def _give_up(container: LooseJson, terms: _Terms, depth: int) -> None:
     """The fact overflows: what is left of it is checked, but no longer hashed."""
-    terms.add(OVERFLOW)
+    terms[OVERFLOW] = None
     _check_rest(container, depth)
 
 
