@@ -48,7 +48,7 @@ def openings(first: int, last: int, sizes: Sequence[int]) -> list[bytes]:
     joined frames are those of consecutive batches.
     """
     if first == last and len(sizes) == 1:
-        return [single_opening(first, sizes[0])]
+        return [single_opening(varint(first), sizes[0])]
     opened = list(map(_RECORDS.__getitem__, sizes))
     numbers = b"\x08%b\x10%b" % (varint(first), varint(last))
     length = len(numbers) + sum(sizes) + sum(map(len, opened))
@@ -56,11 +56,11 @@ def openings(first: int, last: int, sizes: Sequence[int]) -> list[bytes]:
     return opened
 
 
-def single_opening(number: int, size: int) -> bytes:
-    """What stands before the record of a batch of one."""
-    encoded, record = varint(number), _RECORDS[size]
-    length = 2 + 2 * len(encoded) + len(record) + size
-    return b"%b\x08%b\x10%b%b" % (_BATCHES[length], encoded, encoded, record)
+def single_opening(number: bytes, size: int) -> bytes:
+    """What stands before the record of a batch of one; the number as a varint."""
+    record = _RECORDS[size]
+    length = 2 + 2 * len(number) + len(record) + size
+    return b"%b\x08%b\x10%b%b" % (_BATCHES[length], number, number, record)
 
 
 class Frame(NamedTuple):

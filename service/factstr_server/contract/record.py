@@ -15,18 +15,16 @@ _PAYLOAD: Final = b"\x2a"
 
 def varint(number: int) -> bytes:
     """Base-128, least significant group first."""
-    if number < len(_SHORT):
+    if number < 0x4000:
         return _SHORT[number]
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return _CONTINUED[number & 0x3FFF] + varint(number >> 14)
 
 
 _SHORT: Final = [bytes([n]) if n < 0x80 else bytes([n & 0x7F | 0x80, n >> 7]) for n in range(0x4000)]
 """The one and two bytes of ordinary lengths."""
+
+_CONTINUED: Final = [bytes([n & 0x7F | 0x80, n >> 7 | 0x80]) for n in range(0x4000)]
+"""Two bytes that others follow: numbers of facts take three or four."""
 
 
 def read_varint(encoded: bytes, at: int) -> tuple[int, int]:

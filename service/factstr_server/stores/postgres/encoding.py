@@ -43,9 +43,9 @@ def encoded_rows(decision: GroupDecision) -> Rows:
     opening_bytes: list[int] = []
     payload_bytes: list[int] = []
     terms: list[bytes] = []
-    number = decision.accepted.head - sum(last - first + 1 for first, last, _ in decision.batches)
-    for event, prefix, opening, _ in framed_facts(decision):
-        number += 1
+    for number, (event, prefix, opening) in enumerate(
+        zip(*framed_facts(decision), strict=True), decision.accepted.base + 1
+    ):
         event_type, body, payload_size, metadata_text, _ = event
         event_types.append(event_type.encode())
         metadata.append(None if metadata_text is None else metadata_text.encode())

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import accumulate
+from typing import Final
 
 import apsw
 import orjson
@@ -10,7 +12,7 @@ import orjson
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.deciding import GroupDecision, LongSearch, moved_streams
-from factstr_server.stores.framing import framed_facts
+from factstr_server.stores.framing import FramedFacts, framed_facts
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo, Window
 from factstr_server.stores.recent_facts import RecentFacts
 from factstr_server.stores.sqlite.reading import Reader
@@ -95,25 +97,13 @@ class Writer:
         return now - self._retention // timedelta(microseconds=1) if self._retention is not None else 0
 
     def _write(self, decision: GroupDecision) -> None:
-        events: list[tuple[str, str | None, int, int, int, int]] = []
-        records: list[bytes] = []
-        tokens: list[str] = []
-        offset = 1
-        for event, prefix, opening, size in framed_facts(decision):
-            event_type, body, payload_size, metadata_text, terms = event
-            framed_size = len(opening) + size
-            events.append((event_type, metadata_text, payload_size, len(opening), offset, framed_size))
-            records += (opening, prefix, body)
-            tokens.append(terms)
-            offset += framed_size
+        columns = _columns(framed_facts(decision)) if decision.batches else _NO_FACTS
         self.connection.execute(
             "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self.head_now,
                 decision.occurred_at,
-                _json(events),
-                b"".join(records),
-                _json(tokens),
+                *columns,
                 _json([batch[:2] for batch in decision.batches if batch[0] != batch[1]]),
                 _json(
                     [
@@ -125,6 +115,19 @@ class Writer:
                 _json([(name, *moved) for name, moved in decision.moved_cursors.items()]),
             ),
         )
+
+
+def _columns(facts: FramedFacts) -> tuple[str, bytes, str]:
+    """What the statement takes of the facts: what describes each, their records, and their terms."""
+    types, bodies, payload_sizes, metadata, terms = zip(*facts.events, strict=True)
+    records = list(map(b"".join, zip(facts.openings, facts.prefixes, bodies, strict=True)))
+    sizes = list(map(len, records))
+    offsets = accumulate(sizes[:-1], initial=1)
+    described = zip(types, metadata, payload_sizes, map(len, facts.openings), offsets, sizes, strict=True)
+    return _json(list(described)), b"".join(records), _json(terms)
+
+
+_NO_FACTS: Final = ("[]", b"", "[]")
 
 
 def _json(value: object) -> str:
