@@ -91,6 +91,11 @@ def ratios_of_medians(over: list[Sample], under: list[Sample]) -> Spread:
     return Spread.of(percentile(a, 0.5) / percentile(b, 0.5) for a, b in zip(over, under, strict=True))
 
 
+def ratios_of_rates(over: list[Sample], under: list[Sample]) -> Spread:
+    """How many times the calls a second of one variant are another's, round by round."""
+    return Spread.of(a.calls_per_second / b.calls_per_second for a, b in zip(over, under, strict=True))
+
+
 def percentile(sample: Sample, share: float) -> float:
     """In milliseconds."""
     ordered = sorted(sample.latencies)

@@ -18,6 +18,7 @@ FOLLOW: Final = f"/{EMPTY}/Follow"
 _SERVER: Final = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 
 _Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+_Pipelined = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
 _Streaming = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
 
 
@@ -27,6 +28,7 @@ class Connection:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.append: _Unary = channel.unary_unary(f"/{_STORE}/Append")
         self.append_if: _Unary = channel.unary_unary(f"/{_STORE}/AppendIf")
+        self.append_stream: _Pipelined = channel.stream_stream(f"/{_STORE}/AppendStream")
         self.stream_all: _Streaming = channel.unary_stream(STREAM_ALL)
         self.stream_to: _Streaming = channel.unary_stream(STREAM_TO)
         self.query: _Streaming = channel.unary_stream(f"/{_STORE}/Query")

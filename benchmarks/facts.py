@@ -44,6 +44,10 @@ class FactSource:
         self.origin = origin
         self._templates = [_template(line) for line in lines]
 
+    def __len__(self) -> int:
+        """After so many facts they begin again, as another lap."""
+        return len(self._templates)
+
     def fact(self, number: int) -> Fact:
         lap, index = divmod(number, len(self._templates))
         event_type, case, before, after = self._templates[index]
@@ -61,6 +65,11 @@ def fact_source() -> FactSource:
     if named or path.is_file():
         return FactSource(path.name, _read(path))
     return FactSource("generated", generated_incidents(65_536))
+
+
+def prepared_facts(events: int) -> int:
+    """How many facts are encoded for appends of so many events before they are needed. Then they begin again."""
+    return 16_384 if events == 1 else 65_536 // events * events
 
 
 def case_predicate(case: str) -> str:

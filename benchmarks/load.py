@@ -3,13 +3,16 @@
 import asyncio
 import gc
 from array import array
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter, process_time
 from typing import NamedTuple, Protocol
 
 Call = Callable[[int], Awaitable[object]]
 """Makes one call to the end; the number is the caller's."""
+Work = Callable[[float, "array[float]"], Coroutine[None, None, None]]
+"""Calls until a time, and notes how long each call took."""
 
 
 class Busy(Protocol):
@@ -40,9 +43,8 @@ class Sample(NamedTuple):
 
 async def many_at_once(server: Busy, callers: int, seconds: float, call: Call) -> Sample:
     """As many calls as `callers` make in a time, each one after the answer to its last one."""
-    latencies = array("d")
 
-    async def caller(number: int) -> None:
+    async def caller(number: int, end: float, latencies: "array[float]") -> None:
         now = perf_counter()
         while now < end:
             await call(number)
@@ -50,13 +52,18 @@ async def many_at_once(server: Busy, callers: int, seconds: float, call: Call) -
             latencies.append(then - now)
             now = then
 
+    return await at_once(server, [partial(caller, number) for number in range(callers)], seconds)
+
+
+async def at_once(server: Busy, works: Iterable[Work], seconds: float) -> Sample:
+    """What several do in a time, and until what they have begun is answered."""
+    latencies = array("d")
     with _undisturbed():
         cpu, own_cpu = server.cpu_seconds(), process_time()
         begin = perf_counter()
-        end = begin + seconds
         async with asyncio.TaskGroup() as group:
-            for number in range(callers):
-                group.create_task(caller(number))
+            for work in works:
+                group.create_task(work(begin + seconds, latencies))
         seconds, own_cpu = perf_counter() - begin, process_time() - own_cpu
         return Sample(latencies, seconds, server.cpu_seconds() - cpu, own_cpu)
 

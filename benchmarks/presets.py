@@ -45,6 +45,8 @@ class Preset(NamedTuple):
     """How long each variant is loaded in a round."""
     callers: tuple[int, ...]
     """Concurrent callers, each waiting for its answer before it calls again."""
+    single_callers: tuple[int, ...]
+    """The same, for appends of one event."""
     log_sizes: tuple[int, ...]
     """Facts in the logs that contexts are queried from, smallest first."""
     contexts: int
@@ -64,15 +66,35 @@ _NO_LOGS: Final = PostgresSizes(0.25, 4_000, 4, ())
 _LOGS: Final = PostgresSizes(1.0, 10_000, 10, (100_000, 1_000_000))
 _LARGER_LOGS: Final = PostgresSizes(2.0, 10_000, 10, (100_000, 2_000_000))
 
+_SINGLES: Final = (1, 8, 64, 256)
+
 PRESETS: Final = {
     preset.name: preset
     for preset in (
-        Preset("quick", 2, 0.4, (1, 8, 64), (1_000, 10_000), 20, 50, _QUICK_STREAMS, _NO_LOGS),
+        Preset("quick", 2, 0.4, (1, 8, 64), _SINGLES, (1_000, 10_000), 20, 50, _QUICK_STREAMS, _NO_LOGS),
         Preset(
-            "standard", 7, 1.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 200, _STANDARD_STREAMS, _LOGS
+            "standard",
+            7,
+            1.0,
+            (1, 8, 64),
+            _SINGLES,
+            (10_000, 100_000, 1_000_000),
+            100,
+            200,
+            _STANDARD_STREAMS,
+            _LOGS,
         ),
         Preset(
-            "full", 15, 2.0, (1, 8, 64), (10_000, 100_000, 1_000_000), 100, 400, _FULL_STREAMS, _LARGER_LOGS
+            "full",
+            15,
+            2.0,
+            (1, 8, 64),
+            _SINGLES,
+            (10_000, 100_000, 1_000_000),
+            100,
+            400,
+            _FULL_STREAMS,
+            _LARGER_LOGS,
         ),
     )
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,8 @@ START_SECONDS: Final = 30
 STOP_SECONDS: Final = 30
 
 _ROOT: Final = Path(__file__).parents[1]
+_LISTENS: Final = re.compile(r"(?:listen\w+|serves .*) on (127\.0\.0\.1:\d+)\b.*\n")
+_SETTINGS: Final = ("FACTSTR_", "GRPC_", "UMADB_")
 
 
 class ProcessFailed(Exception):
@@ -55,7 +58,7 @@ class ServerProcess:
 
 def process_environment() -> dict[str, str]:
     """Without this process's settings: defaults are what is measured."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FACTSTR_", "GRPC_"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
 
 
 def sqlite_url(database: Path) -> str:
@@ -73,25 +76,26 @@ async def factstr_server(database: Path) -> AsyncIterator[ServerProcess]:
 async def factstr_server_on(store: str, log: Path) -> AsyncIterator[ServerProcess]:
     """FACTSTR on the store of a URL, with its defaults. What it says goes to the log."""
     words = ["factstr_server", "serve", "--store", store, "--listen", "127.0.0.1:0"]
-    async with _running(words, log) as server:
+    async with running([sys.executable, "-m", *words], log) as server:
         yield server
 
 
 @asynccontextmanager
 async def empty_server(folder: Path) -> AsyncIterator[ServerProcess]:
     """The server of `benchmarks.empty_rpc`."""
-    async with _running(["benchmarks.empty_rpc"], folder / "empty.log") as server:
+    async with running([sys.executable, "-m", "benchmarks.empty_rpc"], folder / "empty.log") as server:
         yield server
 
 
 @asynccontextmanager
-async def _running(words: Sequence[str], log: Path) -> AsyncIterator[ServerProcess]:
+async def running(command: Sequence[str], log: Path) -> AsyncIterator[ServerProcess]:
+    """A server that says where it listens, there or in what it prints."""
     with _opened(log) as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *words, stdin=DEVNULL, stderr=output, env=process_environment(), cwd=_ROOT
+            *command, stdin=DEVNULL, stdout=output, stderr=output, env=process_environment(), cwd=_ROOT
         )
     try:
-        yield ServerProcess(await _address(words[0], process, log), process.pid)
+        yield ServerProcess(await _address(command, process, log), process.pid)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -101,19 +105,18 @@ async def _running(words: Sequence[str], log: Path) -> AsyncIterator[ServerProce
             process.kill()
             code = await process.wait()
     if code != 0:
-        raise ProcessFailed(f"{words[0]} ended with code {code}:\n{_written(log)}")
+        raise ProcessFailed(f"{' '.join(command)} ended with code {code}:\n{_written(log)}")
 
 
-async def _address(name: str, process: Process, log: Path) -> str:
-    """Waits for the line that says what the server listens on; the address is its last word."""
+async def _address(command: Sequence[str], process: Process, log: Path) -> str:
+    """Waits for the line that says what the server listens on."""
     for _ in range(START_SECONDS * 20):
-        text = _written(log)
-        if "127.0.0.1:" in text and text.endswith("\n"):
-            return text.split()[-1]
+        if found := _LISTENS.search(_written(log)):
+            return found[1]
         if process.returncode is not None:
             break
         await asyncio.sleep(0.05)
-    raise ProcessFailed(f"{name} did not listen within {START_SECONDS} s:\n{_written(log)}")
+    raise ProcessFailed(f"{' '.join(command)} did not listen within {START_SECONDS} s:\n{_written(log)}")
 
 
 def _opened(log: Path) -> BinaryIO:

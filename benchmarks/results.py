@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.comparison import RatioOf, Row, Spread
+from benchmarks.comparison import Parameter, RatioOf, Row, Spread
 from benchmarks.facts import FactSource
 from benchmarks.presets import Preset
 
@@ -45,6 +45,8 @@ class FigureTable:
     rows: list[FigureRow]
     notes: list[str] = field(default_factory=list)
     """How the figures are to be read."""
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    """Of all rows."""
 
 
 class Skipped(Exception):
@@ -60,6 +62,14 @@ class Expectation(NamedTuple):
     met: bool
 
 
+class Found(NamedTuple):
+    """One of the figures that are wanted (`benchmarks.wanted`)."""
+
+    ratio: Spread
+    instead: str = ""
+    """At which size it was measured, where that is not the one wanted."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What one scenario found. A failed check is an exception instead."""
@@ -71,6 +81,7 @@ class Result:
     figures: list[FigureTable] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     expectations: list[Expectation] = field(default_factory=list)
+    wanted: dict[str, Found] = field(default_factory=dict)
     peak_memory_mib: dict[str, float] = field(default_factory=dict)
     """Of each FACTSTR server."""
 

@@ -1,4 +1,4 @@
-"""Processes that are not servers: those of `benchmarks.stream_client`, and those that fill a log."""
+"""Processes that are not servers: clients that do as they are told, and those that fill a log."""
 
 import asyncio
 import json
@@ -40,15 +40,16 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker() -> AsyncIterator[Worker]:
-    """A client process, for the length of a block."""
+async def worker(module: str = "benchmarks.stream_client", *arguments: str) -> AsyncIterator[Worker]:
+    """A client process, for the length of a block. The module answers lines of JSON until its input ends."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "benchmarks.stream_client",
+        module,
+        *arguments,
         stdin=PIPE,
         stdout=PIPE,
-        env=process_environment(),
+        env=_environment(),
         cwd=_ROOT,
         limit=_LONGEST_LINE,
     )
@@ -69,11 +70,8 @@ async def filled(store: str, plan: str, facts: int, contexts: int | None = None)
     words = ["-m", "benchmarks.filling", store, plan, str(facts)]
     if contexts is not None:
         words.append(str(contexts))
-    environment = process_environment()
-    if VARIABLE in os.environ:
-        environment[VARIABLE] = os.environ[VARIABLE]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdin=DEVNULL, env=environment, cwd=_ROOT
+        sys.executable, *words, stdin=DEVNULL, env=_environment(), cwd=_ROOT
     )
     try:
         code = await process.wait()
@@ -83,3 +81,9 @@ async def filled(store: str, plan: str, facts: int, contexts: int | None = None)
             await process.wait()
     if code:
         raise ProcessFailed(f"filling a log ended with code {code}")
+
+
+def _environment() -> dict[str, str]:
+    """As a server's; but which facts there are must be known."""
+    named = {VARIABLE: os.environ[VARIABLE]} if VARIABLE in os.environ else {}
+    return process_environment() | named

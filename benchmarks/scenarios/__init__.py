@@ -7,6 +7,7 @@ from benchmarks.results import Result, Setting
 from benchmarks.scenarios import (
     append,
     append_if,
+    append_stream,
     context_query,
     delivery,
     filtered,
@@ -17,6 +18,7 @@ from benchmarks.scenarios import (
 
 SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
     "append": append.run,
+    "append_stream": append_stream.run,
     "append_if": append_if.run,
     "context_query": context_query.run,
     "replay": replay.run,

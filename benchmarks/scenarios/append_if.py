@@ -9,13 +9,15 @@ from itertools import count
 
 import grpc
 
-from benchmarks.comparison import Variant, compared
+from benchmarks.comparison import Variant, compared, ratios_of_rates
 from benchmarks.connection import Connection
 from benchmarks.facts import Fact, FactSource, case_predicate
 from benchmarks.ledger import Ledger, check
 from benchmarks.load import messages
-from benchmarks.results import Result, Setting, Table
+from benchmarks.results import Found, Result, Setting, Table
+from benchmarks.scenarios.append import COMPARED_CALLERS
 from benchmarks.scenarios.bench import Bench, bench
+from benchmarks.wanted import CONDITIONAL
 from factstr.v1 import event_pb2
 from factstr.v1 import event_store_service_pb2 as pb
 
@@ -29,7 +31,7 @@ async def run(setting: Setting) -> Result:
         name = f"append_if-{callers}"
         async with bench(setting, name) as place:
             distinct = DistinctContexts(place.connection, setting.source)
-            rows, _ = await compared(
+            rows, samples = await compared(
                 [
                     place.limit(callers, setting.preset.seconds),
                     Variant(
@@ -42,6 +44,9 @@ async def run(setting: Setting) -> Result:
                 setting.preset.rounds,
                 "rate",
             )
+            if callers == COMPARED_CALLERS[1]:
+                own, empty = samples["append_if, own context"], samples["empty unary call"]
+                result.wanted[CONDITIONAL] = Found(ratios_of_rates(own, empty))
             title = f"Conditional appends, {callers} caller{'s' * (callers > 1)}, each with the right version"
             result.tables.append(Table(title, "rate", rows))
             result.checks.append(f"{name}: {await distinct.ledger.check(place.connection)}; no conflict")
