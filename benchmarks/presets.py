@@ -35,6 +35,16 @@ class PostgresSizes(NamedTuple):
     """Facts in the logs that are looked up and replayed, smallest first; none for no such logs."""
 
 
+class ScaleSizes(NamedTuple):
+    """The size of the scenario that asks whether anything slows down with the log."""
+
+    log_sizes: tuple[int, int]
+    """Facts in a small log and in a large one."""
+    idle_streams: int
+    seconds: float
+    """How long appends are measured in a round: short, so that the small log stays small."""
+
+
 class Preset(NamedTuple):
     """The size of a run."""
 
@@ -56,45 +66,60 @@ class Preset(NamedTuple):
     streams: "StreamSizes"
     """What the scenarios of streams measure."""
     postgres: PostgresSizes
+    scale: ScaleSizes
 
 
 _QUICK_STREAMS: Final = StreamSizes(2, 50_000, 10, (1, 100), 200, 10_000, 40, 10)
-_STANDARD_STREAMS: Final = StreamSizes(5, 500_000, 20, (1, 100, 1_000), 1_000, 200_000, 500, 100)
-_FULL_STREAMS: Final = StreamSizes(11, 500_000, 40, (1, 100, 1_000), 1_000, 200_000, 500, 500)
+_STANDARD_STREAMS: Final = StreamSizes(5, 500_000, 20, (1, 10, 100, 1_000), 1_000, 200_000, 500, 100)
+_FULL_STREAMS: Final = StreamSizes(11, 500_000, 40, (1, 10, 100, 1_000), 1_000, 200_000, 500, 500)
+
+_SINGLES: Final = (1, 8, 64, 256)
 
 _NO_LOGS: Final = PostgresSizes(0.25, 4_000, 4, ())
 _LOGS: Final = PostgresSizes(1.0, 10_000, 10, (100_000, 1_000_000))
 _LARGER_LOGS: Final = PostgresSizes(2.0, 10_000, 10, (100_000, 2_000_000))
 
-_SINGLES: Final = (1, 8, 64, 256)
-
 PRESETS: Final = {
     preset.name: preset
     for preset in (
-        Preset("quick", 2, 0.4, (1, 8, 64), _SINGLES, (1_000, 10_000), 20, 50, _QUICK_STREAMS, _NO_LOGS),
+        Preset(
+            "quick",
+            rounds=2,
+            seconds=0.4,
+            callers=(1, 8, 64),
+            single_callers=_SINGLES,
+            log_sizes=(1_000, 10_000),
+            contexts=20,
+            queries=50,
+            streams=_QUICK_STREAMS,
+            postgres=_NO_LOGS,
+            scale=ScaleSizes((1_000, 10_000), 50, 0.1),
+        ),
         Preset(
             "standard",
-            7,
-            1.0,
-            (1, 8, 64),
-            _SINGLES,
-            (10_000, 100_000, 1_000_000),
-            100,
-            200,
-            _STANDARD_STREAMS,
-            _LOGS,
+            rounds=7,
+            seconds=1.0,
+            callers=(1, 8, 64),
+            single_callers=_SINGLES,
+            log_sizes=(10_000, 100_000, 1_000_000),
+            contexts=100,
+            queries=200,
+            streams=_STANDARD_STREAMS,
+            postgres=_LOGS,
+            scale=ScaleSizes((100_000, 1_000_000), 2_000, 0.25),
         ),
         Preset(
             "full",
-            15,
-            2.0,
-            (1, 8, 64),
-            _SINGLES,
-            (10_000, 100_000, 1_000_000),
-            100,
-            400,
-            _FULL_STREAMS,
-            _LARGER_LOGS,
+            rounds=15,
+            seconds=2.0,
+            callers=(1, 8, 64),
+            single_callers=_SINGLES,
+            log_sizes=(10_000, 100_000, 1_000_000),
+            contexts=100,
+            queries=400,
+            streams=_FULL_STREAMS,
+            postgres=_LARGER_LOGS,
+            scale=ScaleSizes((100_000, 5_000_000), 2_000, 0.25),
         ),
     )
 }

@@ -54,7 +54,7 @@ class RowInserts:
             found += 1
         check(found == self._written, f"the table holds {found} rows; {self._written} were inserted")
         self._connection.close()
-        return f"SQLite, {self.rows} rows a transaction: {found:,} rows, equal to what was inserted"
+        return f"SQLite alone: {found:,} rows, equal to what was inserted"
 
     def _fact(self, number: int) -> Fact:
         return self._facts[number % len(self._facts)]

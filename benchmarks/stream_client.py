@@ -47,10 +47,13 @@ class Client:
         method: str,
         request: str,
         parse: bool,
+        look: bool,
         log: Mapping[str, Any],
         record: str | None = None,
     ) -> Answer:
-        """Takes a stream up to `caught_up`. `log` says what must have come; `record` is where the messages are put."""
+        """Takes a stream up to `caught_up`, and looks at each fact's number, type and payload where it should. `log`
+        says what must have come; `record` is where the messages are put.
+        """
         received: list[bytes] = []
         async with grpc.aio.insecure_channel(address) as channel:
             stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(method)
@@ -58,7 +61,9 @@ class Client:
             cpu, begin = process_time(), perf_counter()
             async for raw in call:
                 received.append(raw)
-                if parse:
+                if look:
+                    _look_at(pb.StreamResponse.FromString(raw))
+                elif parse:
                     pb.StreamResponse.FromString(raw)
                 if says_caught_up(raw):
                     break
@@ -104,6 +109,13 @@ class Client:
         """
         every, last = self._subscribers[name].latencies({int(first): time for first, time in since.items()})
         return {"every": every, "last": last}
+
+
+def _look_at(message: pb.StreamResponse) -> None:
+    """What makes values of Python of what was parsed."""
+    for batch in message.batches.batches:
+        for record in batch.event_records:
+            record.sequence_number, record.event_type, record.payload  # noqa: B018
 
 
 def _keep(messages: list[bytes], file: Path) -> None:

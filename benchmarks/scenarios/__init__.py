@@ -13,6 +13,7 @@ from benchmarks.scenarios import (
     filtered,
     postgresql,
     replay,
+    scale,
     stuck,
 )
 
@@ -21,6 +22,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
     "append_stream": append_stream.run,
     "append_if": append_if.run,
     "context_query": context_query.run,
+    "scale": scale.run,
     "replay": replay.run,
     "delivery": delivery.run,
     "filtered": filtered.run,

@@ -95,14 +95,24 @@ class DistinctContexts:
         self._open: dict[int, _OpenContext] = {}
         self.ledger = ledger or Ledger()
 
+    async def append_first(self, _: int) -> None:
+        """Opens a context for each append."""
+        context = self._new()
+        self.ledger.acknowledged(
+            await self._connection.append_if(context.request()), partial(_one, context.fact)
+        )
+
     async def append(self, caller: int) -> None:
         context = self._open.get(caller)
         if context is None or context.appends == APPENDS_PER_CONTEXT:
-            context = self._open[caller] = _OpenContext(self._source, f"context-{next(self._numbers)}")
+            context = self._open[caller] = self._new()
         response = await self._connection.append_if(context.request())
         context.appends += 1
         context.version = pb.AppendResponse.FromString(response).last_sequence_number
         self.ledger.acknowledged(response, partial(_one, context.fact))
+
+    def _new(self) -> "_OpenContext":
+        return _OpenContext(self._source, f"context-{next(self._numbers)}")
 
 
 class _OpenContext:
@@ -112,7 +122,7 @@ class _OpenContext:
         self.fact = source.fact_of_case(0, case)
         self.appends = 0
         self.version: int | None = None
-        self._encoded = _conditional([self.fact], case, None).SerializeToString()
+        self._encoded = conditional_request([self.fact], case, None).SerializeToString()
 
     def request(self) -> bytes:
         if self.version is None:
@@ -139,7 +149,7 @@ class _OneContext:
         while True:
             [answer] = await messages(self._connection.query(self._version_query))
             version = pb.QueryResponse.FromString(answer).current_context_version
-            request = _conditional([fact], "shared", version).SerializeToString()
+            request = conditional_request([fact], "shared", version).SerializeToString()
             try:
                 response = await self._connection.append_if(request)
             except grpc.aio.AioRpcError as error:
@@ -166,7 +176,7 @@ def _query(case: str) -> event_pb2.EventQuery:
     return event_pb2.EventQuery(filters=[event_pb2.EventFilter(payload_predicates=predicates)])
 
 
-def _conditional(facts: list[Fact], case: str, version: int | None) -> pb.AppendIfRequest:
+def conditional_request(facts: list[Fact], case: str, version: int | None) -> pb.AppendIfRequest:
     events = [event_pb2.NewEvent(event_type=fact.event_type, payload=fact.payload) for fact in facts]
     return pb.AppendIfRequest(events=events, context_query=_query(case), expected_context_version=version)
 

@@ -14,6 +14,8 @@ from benchmarks.scenarios.append import append_request
 from factstr.v1 import event_store_service_pb2 as pb
 
 FACTS_PER_CONTEXT: Final = 10
+BESIDE: Final = Fact("Noted", '{"case":{"id":"beside all contexts"}}')
+"""May be appended to such a log. It belongs to no context."""
 _EVENTS_PER_APPEND: Final = 1_000
 _APPENDS_AT_ONCE: Final = 4
 
@@ -73,6 +75,11 @@ class FilledLog:
         """A stretch of the log, whose first position is 0."""
         return [self._fact(position) for position in positions]
 
+    def payload_bytes(self) -> float:
+        """The mean of the first facts."""
+        facts = self.facts(self._stretch(0))
+        return sum(len(fact.payload.encode()) for fact in facts) / len(facts)
+
     def _stretch(self, first: int) -> range:
         return range(first, min(first + _EVENTS_PER_APPEND, self.size))
 
@@ -91,3 +98,7 @@ class FilledLog:
             context = self._context_at(position)
             if context is not None:
                 self._positions[context].append((position + offset, fact))
+
+
+def facts_beside() -> list[Fact]:
+    return [BESIDE]

@@ -1,20 +1,23 @@
 """Replays: a whole log from SQLite to one client that receives and parses messages, and one fact in ten of it.
 
 Checked: every replay brought every fact once, in order, in its batch, with its type and payload. The limit is a server
-that sends the same messages from memory, where they lie ready.
+that sends the same messages from memory, where they lie ready. Beside them UmaDB's client reads the same facts.
 """
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.comparison import Spread
 from benchmarks.connection import RECORDED, STREAM_ALL, STREAM_TO
+from benchmarks.peer import Peer, peers
 from benchmarks.processes import ServerProcess, empty_server, factstr_server, sqlite_url
-from benchmarks.results import Expectation, FigureRow, FigureTable, Result, Setting, at_least
+from benchmarks.results import Expectation, FigureRow, FigureTable, Found, Result, Setting, at_least
 from benchmarks.stream_facts import GROUPS, PLANS, group_query
+from benchmarks.wanted import REPLAY, of_peer
 from benchmarks.workers import Worker, filled, worker
 from factstr.v1 import event_store_service_pb2 as pb
 
@@ -31,13 +34,18 @@ class _Kind(NamedTuple):
     ready: bool = False
     """From the server that has the messages ready."""
     parse: bool = True
+    look: bool = False
+    """At each fact's number, type and payload, which makes values of Python of them."""
     group: int | None = None
 
 
+LOOKED_AT = _Kind("replay, every fact looked at", look=True)
+"""What UmaDB's client gives its reader."""
 _KINDS = (
     _Kind("ready messages, parsed", ready=True),
     _Kind("ready messages, received", ready=True, parse=False),
     _Kind("replay, parsed"),
+    LOOKED_AT,
     _Kind("replay, received", parse=False),
     _Kind("one fact in ten, parsed", group=GROUP),
 )
@@ -53,18 +61,21 @@ class _Measured(NamedTuple):
 
 async def run(setting: Setting) -> Result:
     result = Result("replay")
-    async with worker() as client, empty_server(setting.folder) as ready:
+    async with worker() as client, empty_server(setting.folder) as ready, peers(setting.folder) as others:
         databases = {plan: setting.folder / f"replay-{number}.db" for number, plan in enumerate(PLANS)}
         facts = setting.preset.streams.replayed_facts
         async with asyncio.TaskGroup() as group:
             for plan, database in databases.items():
                 group.create_task(filled(sqlite_url(database), plan, facts))
+        for peer in others:
+            await peer.fill(facts)
+            result.checks.append(await peer.check())
         async with AsyncExitStack() as stack:
             logs = []
             for plan, database in databases.items():
                 server = await stack.enter_async_context(factstr_server(database))
                 recorded = database.with_suffix(".messages")
-                logs.append(_Log(plan, facts, recorded, client, server=server, ready=ready))
+                logs.append(_Log(plan, facts, recorded, client, server=server, ready=ready, peers=others))
             for log in logs:
                 await log.record()
             for _ in range(setting.preset.streams.rounds):
@@ -74,6 +85,10 @@ async def run(setting: Setting) -> Result:
                 result.figures.append(log.table())
                 result.expectations.extend(log.expectations())
                 result.peak_memory_mib[log.plan] = log.server.peak_memory_mib() or 0
+            for peer in others:
+                # Where it is slowest.
+                ratios = [log.times_the_rate(peer.name) for log in logs]
+                result.wanted[of_peer(REPLAY, peer.name)] = Found(min(ratios))
     result.checks.append(
         f"every replay of {facts:,} facts, and of one in {GROUPS}, brought each fact once, in order, in its batch, "
         "equal to what was committed"
@@ -93,6 +108,7 @@ class _Log:
         *,
         server: ServerProcess,
         ready: ServerProcess,
+        peers: Sequence[Peer],
     ) -> None:
         self.plan = plan
         self.server = server
@@ -100,17 +116,22 @@ class _Log:
         self._recorded = recorded
         self._client = client
         self._ready = ready
-        self._samples: defaultdict[_Kind, list[_Measured]] = defaultdict(list)
+        self._peers = peers
+        self._samples: defaultdict[str, list[_Measured]] = defaultdict(list)
 
     async def record(self) -> None:
         """Keeps the messages of a replay for the limit, and warms all kinds up."""
         await self._replay(_Kind("record"), record=str(self._recorded))
-        for kind in _KINDS:
-            await self._replay(kind)
+        await self.measure_all()
+        self._samples.clear()
 
     async def measure_all(self) -> None:
         for kind in _KINDS:
-            self._samples[kind].append(await self._replay(kind))
+            self._samples[kind.name].append(await self._replay(kind))
+        for peer in self._peers:
+            read = await peer.read()
+            measured = _Measured(read.seconds, read.server_cpu_seconds, read.load_cpu_seconds)
+            self._samples[peer.name].append(measured)
 
     async def _replay(self, kind: _Kind, record: str | None = None) -> _Measured:
         server = self._ready if kind.ready else self.server
@@ -127,6 +148,7 @@ class _Log:
             method=method,
             request=request.hex(),
             parse=kind.parse,
+            look=kind.look,
             log={"plan": self.plan, "facts": self._facts, "group": kind.group},
             record=record,
         )
@@ -135,35 +157,43 @@ class _Log:
     def table(self) -> FigureTable:
         return FigureTable(
             f"Replay of {self._facts:,} facts in {self.plan}",
-            [FigureRow(kind.name, self._figures(kind)) for kind in _KINDS],
+            [
+                *(FigureRow(kind.name, self._figures(kind.name, parsed=kind.parse)) for kind in _KINDS),
+                *(FigureRow(f"{peer.name}, read", self._figures(peer.name)) for peer in self._peers),
+            ],
             [
                 "facts of the log per second; of the filtered stream those that it looks through",
                 "busy: a core's share of the time that the server and the client took; the one near 1 bounds the rate",
             ],
         )
 
-    def _figures(self, kind: _Kind) -> dict[str, Spread]:
-        samples = self._samples[kind]
-        limits = self._samples[_KINDS[0] if kind.parse else _KINDS[1]]
+    def _figures(self, name: str, *, parsed: bool = True) -> dict[str, Spread]:
+        samples = self._samples[name]
+        limits = self._samples[_KINDS[0 if parsed else 1].name]
         return {
-            "facts/s": self.rate(kind),
-            "facts per server CPU second": self.rate_of_cpu(kind),
+            "facts/s": self.rate(name),
+            "facts per server CPU second": self.rate_of_cpu(name),
             "server CPU ns/fact": Spread.of(s.server_cpu / self._facts * 1e9 for s in samples),
             "server busy": Spread.of(s.server_cpu / s.seconds for s in samples),
             "client busy": Spread.of(s.client_cpu / s.seconds for s in samples),
             "of the ready messages' rate": Spread.of(
                 limit.seconds / s.seconds for s, limit in zip(samples, limits, strict=True)
             ),
+            **{f"times {peer.name}'s": self.times_the_rate(peer.name, name) for peer in self._peers},
         }
 
-    def rate(self, kind: _Kind) -> Spread:
-        return Spread.of(self._facts / sample.seconds for sample in self._samples[kind])
+    def rate(self, name: str) -> Spread:
+        return Spread.of(self._facts / sample.seconds for sample in self._samples[name])
 
-    def rate_of_cpu(self, kind: _Kind) -> Spread:
-        return Spread.of(self._facts / sample.server_cpu for sample in self._samples[kind])
+    def rate_of_cpu(self, name: str) -> Spread:
+        return Spread.of(self._facts / sample.server_cpu for sample in self._samples[name])
+
+    def times_the_rate(self, peer: str, name: str = LOOKED_AT.name) -> Spread:
+        own, other = self._samples[name], self._samples[peer]
+        return Spread.of(b.seconds / a.seconds for a, b in zip(own, other, strict=True))
 
     def expectations(self) -> list[Expectation]:
-        parsed = _KINDS[2]
+        parsed = _KINDS[2].name
         return [
             at_least(
                 f"replay, {self.plan}: facts per server CPU second", self.rate_of_cpu(parsed).median, REQUIRED

@@ -6,8 +6,10 @@ as everywhere: each log holds exactly what was acknowledged, and every answer wh
 
 from benchmarks.postgres import database
 from benchmarks.results import Result, Setting
+from benchmarks.scenarios.idle_streams import idle_streams
 from benchmarks.scenarios.postgresql import appends, lookups, many_servers, replays
 from benchmarks.scenarios.postgresql.large_logs import large_logs
+from benchmarks.scenarios.slowdown import slowdown
 
 __all__ = ["run"]
 
@@ -25,6 +27,8 @@ async def run(setting: Setting) -> Result:
             async with large_logs(setting, place, result) as logs:
                 await replays.measure(setting, logs, result)
                 await lookups.measure(setting, logs, result)
+                await slowdown(setting, [log.served for log in logs], result)
                 for log in logs:
                     await log.check(result)
+                await idle_streams(setting.preset.scale.idle_streams, logs[-1].served, result)
     return result

@@ -5,19 +5,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from time import perf_counter
 
 from benchmarks.connection import Connection, connected
-from benchmarks.facts import COMMON_MEMBER, Fact
+from benchmarks.facts import COMMON_MEMBER
 from benchmarks.postgres import Database
 from benchmarks.processes import ServerProcess, factstr_server_on
 from benchmarks.results import Result, Setting
-from benchmarks.scenarios.filled_log import FilledLog
+from benchmarks.scenarios.context_query import ServedLog
+from benchmarks.scenarios.filled_log import FilledLog, facts_beside
+from benchmarks.scenarios.slowdown import bounded_memory
 from benchmarks.workers import filled
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.protocol import Committed, Store, StoreOptions
 
 PLAN = "single facts"
-BESIDE = Fact("Noted", '{"case":{"id":"beside all contexts"}}')
-"""Appended while contexts are looked up. It belongs to none of them."""
+_STORED = """
+SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+WHERE relkind = 'r' AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)
+"""
 
 
 class LargeLog:
@@ -42,7 +46,7 @@ class LargeLog:
 
     def acknowledged(self, response: bytes) -> None:
         """`BESIDE` was appended."""
-        self.log.ledger.acknowledged(response, _beside)
+        self.log.ledger.acknowledged(response, facts_beside)
 
     def committed(self, outcome: object) -> None:
         """`BESIDE` was committed by the store itself."""
@@ -53,9 +57,13 @@ class LargeLog:
         )
         self.acknowledged(response.SerializeToString())
 
+    @property
+    def served(self) -> ServedLog:
+        return ServedLog(self.server, self.connection, self.log)
+
     async def check(self, result: Result) -> None:
         result.checks.append(f"log of {self.size:,}: {await self.log.ledger.check(self.connection)}")
-        result.peak_memory_mib[f"log of {self.size:,}"] = self.server.peak_memory_mib() or 0
+        bounded_memory(self.served, result)
 
 
 @asynccontextmanager
@@ -70,6 +78,7 @@ async def large_logs(setting: Setting, database: Database, result: Result) -> As
             # As it is a while after it was filled: autovacuum does it sooner or later.
             with database.connect() as connection:
                 connection.execute(f'VACUUM ANALYZE "{schema}".records')
+                [(stored,)] = connection.execute(_STORED, (schema,)).fetchall()
             server = await stack.enter_async_context(
                 factstr_server_on(url, setting.folder / f"log-{size}.log")
             )
@@ -83,10 +92,7 @@ async def large_logs(setting: Setting, database: Database, result: Result) -> As
             share = logs[-1].common / size
             result.notes.append(
                 f"log of {size:,}: filled through the store with {rate:,.0f} facts/s; {share:.0%} of it hold the "
-                "common member"
+                f"common member; its tables and indexes take {int(stored) / size:,.0f} bytes a fact, the "
+                f"{log.payload_bytes():,.0f} of its payload among them"
             )
         yield logs
-
-
-def _beside() -> list[Fact]:
-    return [BESIDE]

@@ -13,7 +13,8 @@ from benchmarks.ledger import check
 from benchmarks.load import Sample, messages, one_by_one
 from benchmarks.results import FigureRow, FigureTable, Result, Setting, at_most
 from benchmarks.scenarios.context_query import KINDS, Kind
-from benchmarks.scenarios.postgresql.large_logs import BESIDE, LargeLog
+from benchmarks.scenarios.filled_log import BESIDE
+from benchmarks.scenarios.postgresql.large_logs import LargeLog
 from factstr.v1 import event_pb2
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.append import Condition, prepare_append
