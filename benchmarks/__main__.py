@@ -2,7 +2,7 @@
 
 import argparse
 import gc
-import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,15 +17,25 @@ from benchmarks.ledger import CheckFailed
 from benchmarks.machine import description
 from benchmarks.presets import PRESETS
 from benchmarks.processes import ProcessFailed
-from benchmarks.report import as_json, as_markdown, machine_as_markdown
+from benchmarks.recorded import Run, write
+from benchmarks.report import as_markdown, machine_as_markdown, wanted_as_markdown
 from benchmarks.results import Result, Setting, Skipped
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.wanted import wanted_figures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every check held, 1 when one did not, 2 for wrong usage."""
-    given = _parser().parse_args(arguments)
-    return uvloop.run(_run(given))
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.plots and not given.json:
+        parser.error("--plots needs --json: the plots are drawn from it")
+    code = uvloop.run(_run(given))
+    if given.plots:
+        # In a process of its own: what draws is large, and has no place in one that measures.
+        words = [sys.executable, "-m", "benchmarks.plots", str(given.json), str(given.plots)]
+        subprocess.run(words, check=True)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"one of {', '.join(SCENARIOS)}",
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there")
+    parser.add_argument("--plots", metavar="DIR", type=Path, help="draw the plots there, as SVG and as PNG")
     parser.add_argument(
         "--directory",
         metavar="DIR",
@@ -85,9 +96,11 @@ async def _run(given: argparse.Namespace) -> int:
             else:
                 results.append(result)
                 print(as_markdown(result), flush=True)
+    figures = wanted_figures(results, failures, skipped)
+    print(f"## The figures that are wanted\n\n{wanted_as_markdown(figures)}", flush=True)
+    run = Run(machine, source.origin, preset, results, figures, failures, skipped)
     if given.json:
-        figures = as_json(machine, source.origin, preset, results, failures=failures, skipped=skipped)
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write(run, given.json)
     return 1 if failures else 0
 
 

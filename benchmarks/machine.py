@@ -14,10 +14,14 @@ import apsw
 import google.protobuf
 import grpc
 
+from benchmarks.peer import peer_version
+
+Machine = dict[str, str | int | float]
+
 _ROOT: Final = Path(__file__).parents[1]
 
 
-def description(folder: Path) -> dict[str, str | int | float]:
+def description(folder: Path) -> Machine:
     """The machine, the libraries, the commit, and the disk below `folder`."""
     return {
         "cpu": _after("/proc/cpuinfo", "model name") or platform.processor(),
@@ -29,6 +33,7 @@ def description(folder: Path) -> dict[str, str | int | float]:
         "protobuf": google.protobuf.__version__,
         "uvloop": version("uvloop"),
         "sqlite": apsw.sqlite_lib_version(),
+        "umadb": peer_version() or "not installed",
         "file_system": file_system(folder),
         "flush_ms": round(_flush_milliseconds(folder), 3),
         "load_average_before": round(os.getloadavg()[0], 2),

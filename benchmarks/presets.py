@@ -1,9 +1,11 @@
 """How much a run measures: sizes and durations by name."""
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 
-class StreamSizes(NamedTuple):
+@dataclass(frozen=True)
+class StreamSizes:
     """The size of the scenarios of streams."""
 
     rounds: int
@@ -22,7 +24,8 @@ class StreamSizes(NamedTuple):
     """Subscribers that do not read; in the second case each of them holds a batch of 3 MiB."""
 
 
-class PostgresSizes(NamedTuple):
+@dataclass(frozen=True)
+class PostgresSizes:
     """The size of the scenario on PostgreSQL."""
 
     seconds: float
@@ -35,7 +38,8 @@ class PostgresSizes(NamedTuple):
     """Facts in the logs that are looked up and replayed, smallest first; none for no such logs."""
 
 
-class ScaleSizes(NamedTuple):
+@dataclass(frozen=True)
+class ScaleSizes:
     """The size of the scenario that asks whether anything slows down with the log."""
 
     log_sizes: tuple[int, int]
@@ -45,7 +49,8 @@ class ScaleSizes(NamedTuple):
     """How long appends are measured in a round: short, so that the small log stays small."""
 
 
-class Preset(NamedTuple):
+@dataclass(frozen=True)
+class Preset:
     """The size of a run."""
 
     name: str
@@ -63,7 +68,7 @@ class Preset(NamedTuple):
     """Different contexts of ten facts in each of those logs; they are asked for in turn."""
     queries: int
     """Queries of each kind and log in a round."""
-    streams: "StreamSizes"
+    streams: StreamSizes
     """What the scenarios of streams measure."""
     postgres: PostgresSizes
     scale: ScaleSizes

@@ -1,42 +1,18 @@
-"""Results for people (Markdown) and for programs (JSON)."""
+"""Results for people, in Markdown. For programs they are in `benchmarks.recorded`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Final
 
 from benchmarks.comparison import RatioOf, Row, Spread
-from benchmarks.presets import Preset
+from benchmarks.machine import Machine
 from benchmarks.results import FigureTable, Result, Table
+from benchmarks.wanted import Figure
 
 _RATIOS: Final[Mapping[RatioOf, str]] = {
     "rate": "of {}'s rate",
     "latency": "times {}'s p50",
     "events": "of {}'s events/s",
 }
-
-Machine = Mapping[str, str | int | float]
-
-
-def as_json(
-    machine: Machine,
-    data: str,
-    preset: Preset,
-    results: Sequence[Result],
-    *,
-    failures: Mapping[str, str],
-    skipped: Mapping[str, str],
-) -> dict[str, object]:
-    return {
-        "machine": dict(machine),
-        "data": data,
-        "preset": preset._asdict(),
-        "results": [
-            asdict(result) | {"expectations": [e._asdict() for e in result.expectations]}
-            for result in results
-        ],
-        "failures": dict(failures),
-        "skipped": dict(skipped),
-    }
 
 
 def as_markdown(result: Result) -> str:
@@ -55,8 +31,20 @@ def as_markdown(result: Result) -> str:
         ]
         lines.append("")
     lines += [f"- checked: {text}" for text in result.checks]
-    most = max(result.peak_memory_mib, key=lambda name: result.peak_memory_mib[name])
-    lines += [f"- most memory of a server: {result.peak_memory_mib[most]:.0f} MiB ({most})", ""]
+    if result.peak_memory_mib:
+        most = max(result.peak_memory_mib, key=lambda name: result.peak_memory_mib[name])
+        lines.append(f"- most memory of a server: {result.peak_memory_mib[most]:.0f} MiB ({most})")
+    return "\n".join([*lines, ""])
+
+
+def wanted_as_markdown(figures: Sequence[Figure]) -> str:
+    lines = [
+        "| SQLite, full durability | against | wanted | measured, median (low to high) | |",
+        "|---|---|---|---:|---|",
+    ]
+    for figure in figures:
+        ratio = _spread(figure.ratio) if figure.ratio else ""
+        lines.append(f"| {figure.what} | {figure.against} | {figure.wanted} | {ratio} | {figure.verdict} |")
     return "\n".join(lines)
 
 

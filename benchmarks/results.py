@@ -53,7 +53,8 @@ class Skipped(Exception):
     """A scenario needs something that this machine has not got."""
 
 
-class Expectation(NamedTuple):
+@dataclass(frozen=True)
+class Expectation:
     """A figure that somebody counts on. Not met is told, but no failure: machines differ."""
 
     what: str
@@ -62,7 +63,8 @@ class Expectation(NamedTuple):
     met: bool
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True)
+class Found:
     """One of the figures that are wanted (`benchmarks.wanted`)."""
 
     ratio: Spread

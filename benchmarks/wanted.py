@@ -113,7 +113,7 @@ def wanted_figures(
     for key, wanted in WANTED.items():
         ratio = None
         if key in found:
-            ratio, instead = found[key]
+            ratio, instead = found[key].ratio, found[key].instead
             verdict = f"not judged: {instead}" if instead else wanted.verdict(ratio.median)
         elif wanted.scenario in failures:
             verdict = f"{wanted.scenario} FAILED"

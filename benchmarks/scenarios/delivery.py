@@ -57,6 +57,7 @@ async def _measure(setting: Setting, result: Result, subscribers: int) -> None:
                 f"One fact to {name}",
                 [FigureRow(measured.name, measured.figures(kinds[0])) for measured in kinds],
                 ["ms; medians of the rounds; `last` is the last subscriber of each append"],
+                {"subscribers": subscribers},
             )
         )
         result.checks.append(
