@@ -12,7 +12,7 @@ from typing import Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.comparison import Spread
 from benchmarks.recorded import Run, read
@@ -39,8 +39,9 @@ def draw(run: Run, folder: Path) -> list[str]:
     )
     with settings:
         for name, plot in PLOTS.items():
-            figure = Figure(figsize=(7, 4), layout="constrained")
+            figure = Figure(figsize=(7, 4.5), layout="constrained")
             if plot(run, figure.add_subplot()):
+                figure.legend(loc="outside lower center", ncols=2)
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
                 figure.savefig(folder / f"{name}.png", dpi=120)
                 drawn.append(name)
@@ -52,7 +53,8 @@ def _concurrency(run: Run, axes: Axes) -> bool:
     lines: defaultdict[str, dict[float, Spread]] = defaultdict(dict)
     for row in [row for table in tables for row in table.rows]:
         if not row.name.startswith("SQLite"):
-            lines[row.name][float(row.parameters["callers"])] = row.calls_per_second
+            name = f"FACTSTR: {row.name}" if row.name.startswith("append") else row.name
+            lines[name][float(row.parameters["callers"])] = row.calls_per_second
     axes.set_title("Appends of one event: more is better")
     axes.set_ylabel("calls a second")
     axes.set_yscale("log")
@@ -97,7 +99,7 @@ def _replay(run: Run, axes: Axes) -> bool:
             places,
             [rate.median for rate in rates],
             height,
-            label=table.title.partition(" in ")[2],
+            label=f"a log of {table.title.partition(' in ')[2]}",
             xerr=_extremes(rates),
             error_kw={"linewidth": 0.8},
         )
@@ -106,16 +108,15 @@ def _replay(run: Run, axes: Axes) -> bool:
     axes.set_title("Replay of a whole log: more is better")
     axes.set_xlabel("facts a second")
     axes.xaxis.set_major_formatter(FuncFormatter(_counted))
-    axes.legend(title="the log was appended as")
     return True
 
 
 def _delivery(run: Run, axes: Axes) -> bool:
     wanted = {
         "append, delivered": {
-            "sent to last p50": "append sent, to the last delivery: median",
-            "sent to last p99": "append sent, to the last delivery: p99",
-            "answer to last p50": "append answered (committed), to the last delivery: median",
+            "sent to last p50": "from the append: median",
+            "sent to last p99": "from the append: p99",
+            "answer to last p50": "from its answer (it is committed): median",
         },
         "relayed without a log": {"sent to last p50": "relayed without a log: median"},
     }
@@ -124,10 +125,10 @@ def _delivery(run: Run, axes: Axes) -> bool:
         for row in table.rows:
             for figure, name in wanted[row.name].items():
                 lines[name][float(table.parameters["subscribers"])] = row.figures[figure]
-    axes.set_title("From an append to its delivery to all subscribers: less is better")
+    axes.set_title("From an append to its delivery to the last subscriber: less is better")
     axes.set_ylabel("ms")
-    # A delivery may come before the append's answer: then the latency is below zero.
-    axes.set_yscale("symlog", linthresh=1)
+    # A delivery that came before the append's answer has no place on this scale, and is left out.
+    axes.set_yscale("log", nonpositive="mask")
     return _lines(axes, lines, "subscribers of everything")
 
 
@@ -157,9 +158,10 @@ def _lines(axes: Axes, lines: Lines, horizontal: str) -> bool:
     axes.set_xlabel(horizontal)
     axes.set_xticks(sorted({place for points in lines.values() for place in points}))
     axes.minorticks_off()
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(_counted))
-    axes.legend()
     return bool(lines)
 
 

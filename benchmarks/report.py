@@ -15,8 +15,10 @@ _RATIOS: Final[Mapping[RatioOf, str]] = {
 }
 
 
-def as_markdown(result: Result) -> str:
+def as_markdown(result: Result, about: str = "") -> str:
     lines = [f"## {result.scenario}", ""]
+    if about:
+        lines += [about, ""]
     if result.notes:
         lines += [*(f"- {note}" for note in result.notes), ""]
     for table in result.tables:

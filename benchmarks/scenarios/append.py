@@ -47,7 +47,7 @@ async def _measure(setting: Setting, result: Result, events: int, callers: int) 
     name = f"append-{events}-{callers}"
     async with bench(setting, name) as place, peers(setting.folder) as others:
         appends = Appends(place.connection, prepared_requests(setting.source, events))
-        inserts = _row_inserts(setting, events) if callers == COMPARED_CALLERS[events] else None
+        inserts = _row_inserts(setting, name, events) if callers == COMPARED_CALLERS[events] else None
         append, keyed = _appends(place, appends, events, callers, preset.seconds)
         limited = [place.limit(callers, preset.seconds), append, keyed]
         beside = [append, *[await peer.appends(events, callers, preset.seconds) for peer in others]]
@@ -85,9 +85,10 @@ def _appends(
     )
 
 
-def _row_inserts(setting: Setting, events: int) -> RowInserts:
+def _row_inserts(setting: Setting, name: str, events: int) -> RowInserts:
+    """In a file that goes when the server's does."""
     facts = [setting.source.fact(number) for number in range(prepared_facts(events))]
-    return RowInserts(setting.folder / f"rows-{events}.db", facts, ROWS_PER_TRANSACTION[events])
+    return RowInserts(setting.folder / f"{name}.db-rows", facts, ROWS_PER_TRANSACTION[events])
 
 
 def _inserting(inserts: RowInserts, seconds: float) -> Variant:
