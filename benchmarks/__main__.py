@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from time import perf_counter
 
 import grpc
 import psycopg
@@ -85,6 +86,7 @@ async def _run(given: argparse.Namespace) -> int:
         for name in given.only or SCENARIOS:
             folder = Path(directory) / name
             folder.mkdir()
+            begin = perf_counter()
             try:
                 result = await SCENARIOS[name](Setting(preset, source, folder))
             except* Skipped as group:
@@ -95,7 +97,7 @@ async def _run(given: argparse.Namespace) -> int:
                 print(f"{name} FAILED: {failures[name]}\n", file=sys.stderr, flush=True)
             else:
                 results.append(result)
-                print(as_markdown(result), flush=True)
+                print(f"{as_markdown(result)}\n{name} took {perf_counter() - begin:.0f} s\n", flush=True)
     figures = wanted_figures(results, failures, skipped)
     print(f"## The figures that are wanted\n\n{wanted_as_markdown(figures)}", flush=True)
     run = Run(machine, source.origin, preset, results, figures, failures, skipped)

@@ -11,6 +11,8 @@ import random
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import orjson
+
 VARIABLE: Final = "FACTSTR_BENCH_DATA"
 """Names a file of facts as NDJSON, gzip or plain: {"event_type": …, "payload": {"case": {"id": …}, …}}."""
 
@@ -114,7 +116,7 @@ def generated_incidents(count: int, seed: int = 2013) -> list[dict[str, object]]
 def _read(path: Path) -> list[dict[str, object]]:
     data = path.read_bytes()
     text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [orjson.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def _template(line: dict[str, object]) -> _Template:
@@ -123,6 +125,6 @@ def _template(line: dict[str, object]) -> _Template:
     assert isinstance(payload, dict)
     case = payload["case"]["id"]
     marked = {**payload, "case": {**payload["case"], "id": _CASE}}
-    before, after = json.dumps(marked, ensure_ascii=False, separators=(",", ":")).split(_CASE)
+    before, after = orjson.dumps(marked).decode().split(_CASE)
     # What is put between is a case's name in JSON, without the quotes.
     return _Template(event_type, json.dumps(case, ensure_ascii=False)[1:-1], before, after)

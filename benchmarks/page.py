@@ -28,7 +28,7 @@ _INTRODUCTION: Final = """\
 
 What FACTSTR costs, measured as its clients see it, beside what the same machine does without it. This page is made from
 the figures of one run (preset `{preset}`, commit `{commit}`) by the commands at its end, and says so where a figure
-falls short of what is wanted.
+falls short of what is wanted.{hasty}
 
 Bare times say more of a machine than of a server. What is worth comparing are the ratios: each was taken between two
 things that were measured in turn, within the same seconds.
@@ -37,6 +37,10 @@ things that were measured in turn, within the same seconds.
 
 {wanted}
 """
+
+_HASTY: Final = """
+
+**This run was too short, and its logs were too small, for its figures to count.** A `full` run takes its place."""
 
 _METHOD: Final = f"""\
 A ratio is the median over the rounds of the run, with the lowest and the highest of them behind it. "Not judged" means
@@ -62,8 +66,9 @@ What FACTSTR stands beside:
 - **UmaDB**, an event store with conditional appends like these, written in Rust: its server and its own Python client,
   each a process of its own, with its defaults, which are as durable. Its threads share one client, which is when it is
   fastest, and what it appends lies ready as FACTSTR's requests do. Its queries can name only what was given to it as a
-  tag, FACTSTR's any member of any payload. So it is measured twice. `{ONE_TAG}`: each event has the least that a context
-  needs. `{EVERY_MEMBER}`: the nearest that it comes to what FACTSTR can be asked. Facts and their bytes are the same.
+  tag, FACTSTR's any member of any payload. So it is measured twice. `{ONE_TAG}`: each event has the least that a
+  context needs. `{EVERY_MEMBER}`: the nearest that it comes to what FACTSTR can be asked. Facts and their bytes are
+  the same.
 """
 
 _REPEATING: Final = """\
@@ -89,6 +94,7 @@ def _parts(run: Run) -> Iterator[str]:
     yield _INTRODUCTION.format(
         preset=run.preset.name,
         commit=run.machine["commit"],
+        hasty="" if run.preset.name == "full" else _HASTY,
         wanted=wanted_as_markdown(run.figures_wanted),
     )
     yield _METHOD.format(checks=_checks(run), data=run.data)

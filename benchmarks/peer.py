@@ -81,7 +81,11 @@ async def peers(folder: Path) -> AsyncIterator[list[Peer]]:
         if peer_version() is None:
             yield []
         else:
-            yield [await stack.enter_async_context(_peer(name, folder)) for name in PEERS]
+            async with asyncio.TaskGroup() as group:
+                starting = [
+                    group.create_task(stack.enter_async_context(_peer(name, folder))) for name in PEERS
+                ]
+            yield [task.result() for task in starting]
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from threading import Thread
 from time import perf_counter, process_time
 from typing import Any, Final
 
+import orjson
 import umadb
 
 from benchmarks.facts import Fact, fact_source, prepared_facts
@@ -114,7 +115,7 @@ class Client:
         return [made[first : first + events] for first in range(0, len(made), events)]
 
     def _event(self, fact: Fact) -> umadb.Event:
-        members: dict[str, object] = json.loads(fact.payload)
+        members: dict[str, object] = orjson.loads(fact.payload)
         tagged = members if self._every_member else [name for name in members if name in _CONTEXT_MEMBERS]
         tags = [f"{name}:{_text(members[name])}" for name in tagged]
         return umadb.Event(fact.event_type, fact.payload.encode(), tags=tags)

@@ -74,7 +74,7 @@ class Preset:
     scale: ScaleSizes
 
 
-_QUICK_STREAMS: Final = StreamSizes(2, 50_000, 10, (1, 100), 200, 10_000, 40, 10)
+_QUICK_STREAMS: Final = StreamSizes(2, 30_000, 10, (1, 100), 200, 10_000, 40, 10)
 _STANDARD_STREAMS: Final = StreamSizes(5, 500_000, 20, (1, 10, 100, 1_000), 1_000, 200_000, 500, 100)
 _FULL_STREAMS: Final = StreamSizes(11, 500_000, 40, (1, 10, 100, 1_000), 1_000, 200_000, 500, 500)
 
@@ -90,9 +90,9 @@ PRESETS: Final = {
         Preset(
             "quick",
             rounds=2,
-            seconds=0.4,
-            callers=(1, 8, 64),
-            single_callers=_SINGLES,
+            seconds=0.3,
+            callers=(8, 64),
+            single_callers=(1, 64),
             log_sizes=(1_000, 10_000),
             contexts=20,
             queries=50,

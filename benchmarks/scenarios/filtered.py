@@ -21,7 +21,7 @@ from benchmarks.workers import Worker, worker
 from factstr.v1 import event_store_service_pb2 as pb
 
 CONNECTIONS = 10
-SECONDS = 1.0
+MOST_SECONDS = 1.0
 _PREPARED_FACTS = 20_000
 
 
@@ -54,7 +54,7 @@ async def run(setting: Setting) -> Result:
             await place.subscribe(shared_member=bool(shared))
             places.append(place)
         for load in _LOADS:
-            appended = [_Appends(place, load) for place in places]
+            appended = [_Appends(place, load, setting.preset.seconds) for place in places]
             rows, _ = await compared(
                 [
                     Variant(appends.place.name, appends.measure, load._asdict(), load.events)
@@ -111,10 +111,11 @@ class _Place:
 class _Appends:
     """Requests that are handed out in turn, and how long their deliveries took after the last answer."""
 
-    def __init__(self, place: _Place, load: _Load) -> None:
+    def __init__(self, place: _Place, load: _Load, seconds: float) -> None:
         self.place = place
         self.settle_seconds: list[float] = []
         self._load = load
+        self._seconds = min(seconds, MOST_SECONDS)
         self._firsts = count(0, load.events)
         self._requests = [
             append_request([stream_fact(number) for number in range(first, first + load.events)])
@@ -122,7 +123,7 @@ class _Appends:
         ]
 
     async def measure(self) -> Sample:
-        sample = await many_at_once(self.place.server, self._load.callers, SECONDS, self._append)
+        sample = await many_at_once(self.place.server, self._load.callers, self._seconds, self._append)
         answered = perf_counter()
         self.settle_seconds.append(max(await self.place.settle() - answered, 0))
         return sample

@@ -4,10 +4,11 @@ Appended are facts of cases that no context asked for is about. The conditions a
 belongs to yet, and old ones, whose facts all stand at the beginning of the log.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final
+
+import orjson
 
 from benchmarks.comparison import (
     Measure,
@@ -111,7 +112,7 @@ class _OldContexts:
         first_lap = range(min(served.log.size, len(source)))
         versions: dict[str, int] = {}
         for number, fact in enumerate(served.log.facts(first_lap), 1):
-            versions[json.loads(fact.payload)["case"]["id"]] = number
+            versions[orjson.loads(fact.payload)["case"]["id"]] = number
         oldest = sorted((version, case) for case, version in versions.items() if case not in spread)
         self._requests = [
             conditional_request([BESIDE], case, version).SerializeToString()
