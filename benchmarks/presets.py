@@ -90,7 +90,7 @@ PRESETS: Final = {
         Preset(
             "quick",
             rounds=2,
-            seconds=0.3,
+            seconds=0.2,
             callers=(8, 64),
             single_callers=(1, 64),
             log_sizes=(1_000, 10_000),
