@@ -74,7 +74,11 @@ WANTED: Final[Mapping[str, Wanted]] = {
     ),
     **{
         of_peer(REPLAY, peer): Wanted(
-            "replay", "replay from the beginning, every fact looked at: facts/s", f"a read of {peer}", 1.5, 3
+            "replay",
+            "replay from the beginning, every fact looked at, slowest of three logs: facts/s",
+            f"a read of {peer}",
+            1.5,
+            3,
         )
         for peer in PEERS
     },
