@@ -75,8 +75,8 @@ class Preset:
 
 
 _QUICK_STREAMS: Final = StreamSizes(2, 30_000, 10, (1, 100), 200, 10_000, 40, 10)
-_STANDARD_STREAMS: Final = StreamSizes(5, 500_000, 20, (1, 10, 100, 1_000), 1_000, 200_000, 500, 100)
-_FULL_STREAMS: Final = StreamSizes(11, 500_000, 40, (1, 10, 100, 1_000), 1_000, 200_000, 500, 500)
+_STANDARD_STREAMS: Final = StreamSizes(3, 500_000, 20, (1, 10, 100, 1_000), 1_000, 200_000, 500, 100)
+_FULL_STREAMS: Final = StreamSizes(7, 500_000, 20, (1, 10, 100, 1_000), 1_000, 200_000, 500, 500)
 
 _SINGLES: Final = (1, 8, 64, 256)
 
@@ -102,8 +102,8 @@ PRESETS: Final = {
         ),
         Preset(
             "standard",
-            rounds=7,
-            seconds=1.0,
+            rounds=5,
+            seconds=0.5,
             callers=(1, 8, 64),
             single_callers=_SINGLES,
             log_sizes=(10_000, 100_000, 1_000_000),
@@ -115,13 +115,13 @@ PRESETS: Final = {
         ),
         Preset(
             "full",
-            rounds=15,
-            seconds=2.0,
+            rounds=9,
+            seconds=1.0,
             callers=(1, 8, 64),
             single_callers=_SINGLES,
             log_sizes=(10_000, 100_000, 1_000_000),
             contexts=100,
-            queries=400,
+            queries=200,
             streams=_FULL_STREAMS,
             postgres=_LARGER_LOGS,
             scale=ScaleSizes((100_000, 5_000_000), 2_000, 0.25),

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.any_pb2 import Any as PackedAny
@@ -57,10 +57,47 @@ class Refusal:
         return (("grpc-status-details-bin", self.status().SerializeToString()),)
 
     def end(self, context: grpc.ServicerContext) -> NoReturn:
+        if isinstance(context, _ItemContext) and self.reason in _OF_ONE_ITEM:
+            raise _ItemRefused(self)
         if self.trailers():
             context.abort_with_status(rpc_status.to_status(self.status()))
         context.abort(self.code, self.message)
         raise AssertionError
+
+    def failure(self) -> event_store_service_pb2.AppendFailure:
+        """Return what a pipeline answers for the one append that it is about."""
+        failure = event_store_service_pb2.AppendFailure(
+            code=self.code.value[0],
+            reason=errors_pb2.ErrorReason.Value(f"ERROR_REASON_{self.reason}"),
+            message=self.message,
+            metadata=self.metadata,
+        )
+        for detail in self.details:
+            if isinstance(detail, errors_pb2.ConditionalAppendConflict):
+                failure.conflict.CopyFrom(detail)
+            elif isinstance(detail, error_details_pb2.BadRequest):
+                for violation in detail.field_violations:
+                    failure.field_violations.add(field=violation.field, description=violation.description)
+        return failure
+
+
+_OF_ONE_ITEM: Final = ("CONDITIONAL_APPEND_CONFLICT", "IDEMPOTENCY_KEY_REUSED", "INVALID_PAYLOAD")
+
+
+class _ItemRefused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class _ItemContext:
+    """The call of a pipeline, for one of its appends."""
+
+    def __init__(self, context: grpc.ServicerContext) -> None:
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
 
 
 def conflict(expected: int | None, actual: int | None) -> Refusal:
@@ -100,6 +137,10 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         self.instead: list[Refusal | None] = []
         """What to answer the next calls with; None is the right answer."""
         self.on_call: Callable[[], object] = lambda: None
+        self.end_append_stream_with: Refusal | None = None
+        """End pipelines after each message."""
+        self.packed: list[int] = []
+        """How many appends each message of a pipeline held."""
         self.before_append: Callable[[], None] = lambda: None
         self.records_per_message = 1_000
         self.break_after_messages: list[int] = []
@@ -187,8 +228,21 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         earlier = [r.sequence_number for r in self.records if r.occurred_at.ToNanoseconds() <= at]
         return server_service_pb2.GetSequenceNumberAtResponse(sequence_number=max(earlier, default=0))
 
-    def AppendStream(self, request_iterator: Any, context: Any) -> NoReturn:
-        raise NotImplementedError
+    def AppendStream(
+        self, request_iterator: Iterator[event_store_service_pb2.AppendStreamRequest], context: Any
+    ) -> Iterator[event_store_service_pb2.AppendStreamResponse]:
+        """Answer each append by itself; what `instead` says of one ends the call."""
+        for request in request_iterator:
+            self.packed.append(len(request.items))
+            for item in request.items:
+                answer = event_store_service_pb2.AppendStreamOutcome(correlation_id=item.correlation_id)
+                try:
+                    answer.committed.CopyFrom(self._append_item(item, _ItemContext(context)))
+                except _ItemRefused as refused:
+                    answer.failure.CopyFrom(refused.refusal.failure())
+                yield event_store_service_pb2.AppendStreamResponse(outcomes=[answer])
+            if self.end_append_stream_with is not None:
+                self.end_append_stream_with.end(context)
 
     def StreamAll(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
@@ -231,6 +285,13 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         if key:
             self._keys[key] = (asked, response)
         return response
+
+    def _append_item(
+        self, item: event_store_service_pb2.AppendStreamItem, context: Any
+    ) -> event_store_service_pb2.AppendResponse:
+        if item.HasField("append_if"):
+            return self.AppendIf(item.append_if, context)
+        return self.Append(item.append, context)
 
     def _check(self, path: str, payload: str, context: grpc.ServicerContext) -> None:
         try:

@@ -83,6 +83,25 @@ def test_an_interrupted_import_goes_on_where_it_was(
     assert payloads(fake) == expected(range(10))
 
 
+def test_no_append_is_sent_before_the_one_before_it_is_stored(
+    fake: FakeServer, factstr_command: Command, file: Path
+) -> None:
+    fake.instead = [None, None, BROKEN]
+    assert factstr_command("import", str(file), "--batch", "4", "--idempotency-prefix", "p").code == 1
+    keys = [request.idempotency_key for request in fake.seen(event_store_service_pb2.AppendRequest)]
+    assert keys == ["p/0", "p/4"], "never p/8, which would be stored without p/4"
+
+
+def test_of_a_refused_append_and_a_bad_line_after_it_the_append_is_named(
+    fake: FakeServer, factstr_command: Command, file: Path
+) -> None:
+    file.write_text("".join([*lines_of(5), "nonsense\n"]))
+    fake.instead = [None, BROKEN]
+    ended = factstr_command("import", str(file), "--batch", "4")
+    assert ended.err.startswith(f"factstr: {file}:1-4: the disk is on fire")
+    assert ended.err.endswith("this run has stored nothing\n")
+
+
 def test_a_lost_connection_is_bridged(fake: FakeServer, factstr_command: Command, file: Path) -> None:
     fake.instead = [None, None, LOST, LOST]
     assert factstr_command("import", str(file), "--batch", "4").code == 0

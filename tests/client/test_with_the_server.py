@@ -134,3 +134,36 @@ def test_a_batch_that_is_too_large_says_by_how_much(server: Server) -> None:
         store.append([factstr.Event("a", 1)] * 10_001)
     assert raised.value.metadata["limit"] == "10000"
     assert raised.value.metadata["actual"] == "10001"
+
+
+def test_a_pipeline_with_keys_goes_over_a_server_that_is_killed_again_and_again(server: Server) -> None:
+    patient = factstr.Retries(limit=1_000, longest_delay=0.1)
+    with factstr.connect(server.target, retries=patient) as store:
+        with store.appender(max_unanswered=200) as appender:
+            pending = []
+            for n in range(6_000):
+                pending.append(appender.append(factstr.Event("a", n), idempotency_key=str(n)))
+                if n % 1_500 == 1_000:
+                    server.kill()
+                    server.start()
+        assert [append.result().first_sequence_number for append in pending] == list(range(1, 6_001))
+        assert [record.payload for record in store.query()] == list(range(6_000))
+
+
+def test_a_pipeline_without_keys_is_in_doubt_about_nothing_when_a_server_is_stopped(server: Server) -> None:
+    patient = factstr.Retries(limit=1_000, longest_delay=0.1)
+    with factstr.connect(server.target, retries=patient) as store:
+        outcomes = []
+        with store.appender(max_unanswered=200) as appender:
+            for n in range(3_000):
+                outcomes.append(appender.append(factstr.Event("a", n)))
+                if n == 1_000:
+                    server.stop()
+                    server.start()
+            committed = [n for n, append in enumerate(outcomes) if append.exception() is None]
+            errors = {type(error) for append in outcomes if (error := append.exception())}
+        stored = [record.payload for record in store.query()]
+        # What was written to a connection that was no longer there is in doubt; whatever was answered is not.
+        assert errors <= {factstr.OutcomeUnknown}
+        assert stored == sorted(set(stored))
+        assert set(committed) <= set(stored)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from factstr import aio
+    from factstr.appender import Appender
     from factstr.batch import CommittedBatch, DurableBatch
     from factstr.connection import TLS
     from factstr.durable_batches import DurableBatches
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from factstr.event import AppendResult, Context, Event, EventRecord
     from factstr.json_text import JsonText, JsonValue
     from factstr.live_stream import LiveStream
+    from factstr.pending_append import PendingAppend
     from factstr.query import EventFilter, EventQuery, everything, where
     from factstr.query_result import QueryResult
     from factstr.resuming import OnInterruption
@@ -53,6 +55,7 @@ __all__ = [
     "AT_HEAD",
     "TLS",
     "AppendResult",
+    "Appender",
     "AwaitResult",
     "BatchTooLarge",
     "CommittedBatch",
@@ -83,6 +86,7 @@ __all__ = [
     "NotImplementedByServer",
     "OnInterruption",
     "OutcomeUnknown",
+    "PendingAppend",
     "PermissionDenied",
     "QueryMismatch",
     "QueryResult",
@@ -102,6 +106,7 @@ __all__ = [
 ]
 
 _HOMES: Final = (
+    "appender",
     "batch",
     "connection",
     "durable_batches",
@@ -110,6 +115,7 @@ _HOMES: Final = (
     "event",
     "json_text",
     "live_stream",
+    "pending_append",
     "query",
     "query_result",
     "resuming",

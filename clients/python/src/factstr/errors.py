@@ -34,7 +34,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from factstr.v1 import errors_pb2
+from factstr.v1 import errors_pb2, event_store_service_pb2
 
 _DOMAIN: Final = "factstr"
 _Detail = TypeVar("_Detail", bound=Message)
@@ -255,6 +255,9 @@ _PROMISING_NOTHING: Final = frozenset(
 """Statuses after which an append may have been committed, when their reason does not say otherwise."""
 
 
+_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
+
 def error_from(call: grpc.RpcError, *, appending: bool) -> FactstrError:
     """Return the exception for a failed call; `appending` says whether it changes something, so that it matters
     whether it did.
@@ -279,12 +282,33 @@ def error_from(call: grpc.RpcError, *, appending: bool) -> FactstrError:
         retry_delay=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
     )
     if isinstance(error, ConditionalAppendConflict):
-        conflict = _detail(status, errors_pb2.ConditionalAppendConflict())
-        if conflict.HasField("expected_context_version"):
-            error.expected = conflict.expected_context_version
-        if conflict.HasField("actual_context_version"):
-            error.actual = conflict.actual_context_version
+        _add_versions(error, _detail(status, errors_pb2.ConditionalAppendConflict()))
     return error
+
+
+def error_from_outcome(failure: event_store_service_pb2.AppendFailure) -> FactstrError:
+    """Return the exception for an append that was refused in a pipeline: nothing of it was committed."""
+    named = failure.reason in errors_pb2.ErrorReason.values() and failure.reason
+    reason = errors_pb2.ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_") if named else None
+    code = _CODES.get(failure.code, grpc.StatusCode.UNKNOWN)
+    error = _kind(reason, code, appending=False)(
+        failure.message or code.name,
+        code=code,
+        reason=reason,
+        metadata=failure.metadata,
+        field_violations=tuple(FieldViolation(v.field, v.description) for v in failure.field_violations),
+        retry_delay=failure.retry_delay.ToNanoseconds() / 1e9 if failure.HasField("retry_delay") else None,
+    )
+    if isinstance(error, ConditionalAppendConflict):
+        _add_versions(error, failure.conflict)
+    return error
+
+
+def _add_versions(error: ConditionalAppendConflict, conflict: errors_pb2.ConditionalAppendConflict) -> None:
+    if conflict.HasField("expected_context_version"):
+        error.expected = conflict.expected_context_version
+    if conflict.HasField("actual_context_version"):
+        error.actual = conflict.actual_context_version
 
 
 def _kind(reason: str | None, code: grpc.StatusCode, *, appending: bool) -> type[FactstrError]:

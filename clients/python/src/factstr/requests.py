@@ -15,6 +15,9 @@ from factstr.v1 import event_pb2, event_store_service_pb2
 _MOST_BYTES: Final = 16 * 2**20
 """Of one request. Beyond it gRPC refuses on the server's side, with a bare status that leaves the outcome in doubt."""
 
+_ITEM_FRAMING: Final = 32
+"""More than an append in a pipeline is longer as a message of its own: tags, lengths, and its correlation id."""
+
 _Request = TypeVar("_Request", event_store_service_pb2.AppendRequest, event_store_service_pb2.AppendIfRequest)
 
 
@@ -44,13 +47,22 @@ def append_if_request(
     )
 
 
+def append_item(
+    request: event_store_service_pb2.AppendRequest | event_store_service_pb2.AppendIfRequest,
+) -> event_store_service_pb2.AppendStreamItem:
+    """Return the request as one of a pipeline. Raises BatchTooLarge when it fits into none."""
+    if isinstance(request, event_store_service_pb2.AppendRequest):
+        return event_store_service_pb2.AppendStreamItem(append=_of_possible_size(request, _ITEM_FRAMING))
+    return event_store_service_pb2.AppendStreamItem(append_if=_of_possible_size(request, _ITEM_FRAMING))
+
+
 def append_effect(idempotency_key: str | None) -> Effect:
     return Effect.TWICE if idempotency_key is None else Effect.ONCE
 
 
-def _of_possible_size(request: _Request) -> _Request:
+def _of_possible_size(request: _Request, framing: int = 0) -> _Request:
     """Return the request. Raises BatchTooLarge when no server would take it in."""
-    size = request.ByteSize()
+    size = request.ByteSize() + framing
     if size > _MOST_BYTES:
         raise BatchTooLarge(
             f"events: a request of {size} bytes; it takes at most {_MOST_BYTES}, split it",

@@ -25,14 +25,15 @@ OnInterruption: TypeAlias = Callable[[FactstrError | None], object]
 
 
 class Interrupted(grpc.RpcError):
-    """A stream that fell silent, or ended without saying why: as good as a lost connection."""
+    """A stream that fell silent, or ended without saying why: by default as good as a lost connection."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         super().__init__(message)
         self._message = message
+        self._code = code
 
     def code(self) -> grpc.StatusCode:
-        return grpc.StatusCode.UNAVAILABLE
+        return self._code
 
     def details(self) -> str:
         return self._message

@@ -15,11 +15,13 @@ import grpc
 
 from factstr.errors import (
     KNOWN_REASONS,
+    ConditionalAppendConflict,
     DurableStreamActive,
     FactstrError,
+    IdempotencyKeyReused,
+    InvalidRequest,
     OutcomeUnknown,
     StoreClosed,
-    Unavailable,
     error_from,
 )
 
@@ -37,6 +39,9 @@ _PASSING_CODES: Final = frozenset(
 )
 _AMBIGUOUS: Final = frozenset({"APPEND_OUTCOME_UNKNOWN", "INTERNAL"})
 """Reasons, and where there is no known one the statuses above, that may pass but promise nothing."""
+
+_JUDGEMENTS: Final = (InvalidRequest, ConditionalAppendConflict, IdempotencyKeyReused, OutcomeUnknown)
+"""What is said of the append itself: that it was not committed before either, or that nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,8 @@ class Attempts:
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Return how many seconds to wait before the next attempt; raise the FactstrError when there is none."""
         error = error_from(failure, appending=self._effect is not Effect.NONE)
-        if self._in_doubt and isinstance(error, Unavailable):
-            error = _in_doubt(error)
+        if self._in_doubt:
+            error = still_in_doubt(error)
         may_repeat = self._repetitions < self._retries.limit and self._may_repeat(error)
         if not (may_repeat or self._is_of_own_ended_lease(error)):
             raise error from failure
@@ -138,13 +143,13 @@ class Attempts:
         """Raise what it means that the channel took no call: StoreClosed, when that is why."""
         if "closed" not in str(refusal):
             raise refusal
-        closed = _closed()
-        raise (_in_doubt(closed) if self._in_doubt else closed) from refusal
+        closed = store_closed()
+        raise (in_doubt(closed) if self._in_doubt else closed) from refusal
 
     def cut_off(self, ended: BaseException) -> NoReturn:
         """Raise what it means that the store was closed under a call that was on its way."""
-        closed = _closed()
-        raise (closed if self._effect is Effect.NONE else _in_doubt(closed)) from ended
+        closed = store_closed()
+        raise (closed if self._effect is Effect.NONE else in_doubt(closed)) from ended
 
     def _is_of_own_ended_lease(self, error: FactstrError) -> bool:
         return isinstance(error, DurableStreamActive) and error.lease_epoch in self._ended_leases
@@ -195,13 +200,23 @@ class LastingAttempts(Attempts):
         return error.reason != "INTERNAL" and super()._may_repeat(error)
 
 
-def _closed() -> StoreClosed:
+def store_closed() -> StoreClosed:
+    """Return what a call gets that was never sent, because its store had been closed."""
     return StoreClosed(
         "the store is closed; call it before its close(), or connect again", code=grpc.StatusCode.CANCELLED
     )
 
 
-def _in_doubt(error: FactstrError) -> OutcomeUnknown:
+def still_in_doubt(error: FactstrError) -> FactstrError:
+    """Return what a refusal means for an append of which an earlier attempt may have been committed.
+
+    Only what is said of the append itself excludes that.
+    """
+    return error if isinstance(error, _JUDGEMENTS) else in_doubt(error)
+
+
+def in_doubt(error: FactstrError) -> OutcomeUnknown:
+    """Return the error as one that leaves open whether the append was committed."""
     return OutcomeUnknown(
         f"{error.message} (it may or may not have been committed before)",
         code=error.code,

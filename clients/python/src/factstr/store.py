@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from time import sleep
 
 import grpc
 
+from factstr.appender import Appender
 from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
 from factstr.durable_streams import DurableStreams
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
 from factstr.following import LiveFollowing
 from factstr.live_stream import LiveStream
+from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.query_result import QueryResult
 from factstr.reading import Order, Reading
@@ -89,6 +92,20 @@ class EventStore(DurableStreams):
         request = append_if_request(events, query, expected_context_version, idempotency_key)
         attempts = self._attempts(append_effect(idempotency_key), timeout)
         return AppendResult.from_proto(self._call(self._events.AppendIf, request, attempts))
+
+    def appender(
+        self, *, max_unanswered: int = DEFAULT_MAX_UNANSWERED, timeout: float | None = None
+    ) -> Appender:
+        """Return a pipeline of appends: many at once, committed in order, each with its own result.
+
+        At most `max_unanswered` appends, and beyond one of them 8 MiB, are under way. `timeout` is how many seconds may
+        go by without any answer, repetitions included.
+        """
+        attempts = partial(self._attempts, Effect.ONCE, timeout)
+        return Appender(
+            Pipelining(attempts, max_unanswered),
+            lambda messages: self._events.AppendStream(messages, metadata=self._metadata),
+        )
 
     def query(
         self,

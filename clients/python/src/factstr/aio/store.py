@@ -4,10 +4,12 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import TypeAlias
 
 import grpc
 
+from factstr.aio.appender import Appender
 from factstr.aio.durable_streams import DurableStreams
 from factstr.aio.live_stream import LiveStream
 from factstr.aio.query_result import QueryResult
@@ -15,6 +17,7 @@ from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
 from factstr.following import LiveFollowing
+from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.reading import Order, Reading
 from factstr.requests import append_effect, append_if_request, append_request
@@ -75,6 +78,16 @@ class EventStore(DurableStreams):
         request = append_if_request(events, query, expected_context_version, idempotency_key)
         attempts = self._attempts(append_effect(idempotency_key), timeout)
         return AppendResult.from_proto(await self._call(self._events.AppendIf, request, attempts))
+
+    def appender(
+        self, *, max_unanswered: int = DEFAULT_MAX_UNANSWERED, timeout: float | None = None
+    ) -> Appender:
+        """Return a pipeline of appends: see `factstr.EventStore.appender`."""
+        attempts = partial(self._attempts, Effect.ONCE, timeout)
+        return Appender(
+            Pipelining(attempts, max_unanswered),
+            lambda messages: self._events.AppendStream(messages, metadata=self._metadata),
+        )
 
     async def query(
         self,

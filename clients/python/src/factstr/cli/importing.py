@@ -1,13 +1,16 @@
 """Owns `factstr import`: a file's events, appended in order, so that doing it again adds only what is missing.
 
-The appends go one after the other, because a later one must never be stored when an earlier one failed. A run
-without a prefix of its own gets a random one: its appends can then be repeated after a lost connection too, and
-after a failure the message names it, to go on with.
+One append is under way at a time, because a later one must never be stored when an earlier one failed; the next is read
+and made meanwhile. A run without a prefix of its own gets a random one: its appends can then be repeated after a lost
+connection too, and after a failure the message names it, to go on with.
 """
 
 import sys
 from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +21,7 @@ from factstr.cli.progress import Progress
 from factstr.cli.session import open_store
 from factstr.cli.source import Source, open_source
 from factstr.errors import FactstrError, IdempotencyKeyReused
+from factstr.pending_append import PendingAppend
 from factstr.retry import Retries
 from factstr.store import EventStore
 
@@ -35,9 +39,9 @@ def run(options: Namespace) -> int:
         open_store(options, _PATIENT) as store,
         Progress(source.name) as progress,
     ):
-        import_ = _Import(source, store, options.batch, options.idempotency_prefix or uuid4().hex)
+        import_ = _Import(source, store, progress, options.batch, options.idempotency_prefix or uuid4().hex)
         try:
-            import_.run(progress)
+            import_.run()
         except CommandFailed as failure:
             raise CommandFailed(f"{failure}\n{import_.how_to_go_on()}") from failure
         except KeyboardInterrupt:
@@ -53,6 +57,7 @@ class _Import:
 
     source: Source
     store: EventStore
+    progress: Progress
     batch: int
     prefix: str
     new: int = 0
@@ -64,15 +69,26 @@ class _Import:
     def stored(self) -> int:
         return self.new + self.already_there
 
-    def run(self, progress: Progress) -> None:
+    def run(self) -> None:
         limits = self.store.server_info().limits
         most_events = min(self.batch, limits["max_events_per_append"] or self.batch)
         most_bytes = min(_MOST_BYTES, limits["max_append_bytes"] or _MOST_BYTES)
-        for batch in batches(self.source.events(), most_events=most_events, most_bytes=most_bytes):
-            self._append(batch)
-            progress.add(
-                len(batch.events), self.source.position / self.source.size if self.source.size else None
-            )
+        to_store = batches(self.source.events(), most_events=most_events, most_bytes=most_bytes)
+        with self.store.appender() as appender:
+            finish: Callable[[], None] = _nothing_under_way
+            while True:
+                try:
+                    batch = next(to_store, None)
+                except CommandFailed:
+                    # What is under way comes before the bad line, and so does what may be wrong with it.
+                    finish()
+                    raise
+                finish()
+                if batch is None:
+                    return
+                with self._naming_lines(batch):
+                    pending = appender.append(batch.events, idempotency_key=batch.key(self.prefix))
+                finish = partial(self._finish, batch, pending)
 
     def how_to_go_on(self) -> str:
         if not self.stored:
@@ -82,9 +98,24 @@ class _Import:
             f"go on with --idempotency-prefix {self.prefix} --batch {self.batch}"
         )
 
-    def _append(self, batch: Batch) -> None:
+    def _finish(self, batch: Batch, pending: PendingAppend) -> None:
+        with self._naming_lines(batch):
+            result = pending.result()
+        if result.repeated_request:
+            self.already_there += len(batch.events)
+        else:
+            self.new += len(batch.events)
+        if self.first is None:
+            self.first = result.first_sequence_number
+        self.last = result.last_sequence_number
+        size = self.source.size
+        self.progress.add(len(batch.events), self.source.position / size if size else None)
+
+    @contextmanager
+    def _naming_lines(self, batch: Batch) -> Iterator[None]:
+        """Say of what the server refuses on which lines it stands."""
         try:
-            result = self.store.append(batch.events, idempotency_key=batch.key(self.prefix))
+            yield
         except IdempotencyKeyReused as error:
             raise CommandFailed(
                 f"{self.source.name}:{batch.lines[0]}: the import {self.prefix!r} has stored other facts at this "
@@ -93,13 +124,10 @@ class _Import:
             ) from error
         except FactstrError as error:
             raise CommandFailed(in_lines(error, self.source.name, batch.lines)) from error
-        if result.repeated_request:
-            self.already_there += len(batch.events)
-        else:
-            self.new += len(batch.events)
-        if self.first is None:
-            self.first = result.first_sequence_number
-        self.last = result.last_sequence_number
+
+
+def _nothing_under_way() -> None:
+    """Finish what has not begun."""
 
 
 def _report(options: Namespace, import_: _Import, progress: Progress) -> None:
