@@ -252,8 +252,8 @@ async def test_another_callers_appends_go_on_beside_a_pipeline_that_fails() -> N
     async with serving(StallingStore) as (server, store), piped(server) as pipe:
         await stalled(pipe, store)
         other = asyncio.create_task(server.append([NewFact("other")]))
-        await pipe.send(append(SMALL))
         await until_waiting(server, 1)
+        await pipe.send(append(SMALL))
         store.gate.set()
         assert await pipe.firsts(1) == [1]
         assert (await other).first == 2

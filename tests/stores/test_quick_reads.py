@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from factstr_server.contract.limits import MAX_TERMS_PER_FACT
 from factstr_server.stores.protocol import Window
 from factstr_server.stores.sqlite import quick_reads
 from factstr_server.stores.sqlite.database import open_reader
@@ -42,7 +43,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Path]:
 
 @pytest.fixture
 def quick(database: Path) -> Iterator[QuickReads]:
-    reads = QuickReads(database)
+    reads = QuickReads(database, lambda: True)
     yield reads
     reads.close()
 
@@ -128,6 +129,40 @@ async def test_large_facts_are_left_to_a_thread(tmp_path: Path) -> None:
         assert (await store.read_context(compiled(context), Window())).context_version == 2
 
 
+async def test_terms_of_large_facts_are_passed_over_for_others(tmp_path: Path) -> None:
+    async with opened_sqlite(tmp_path / "facts.db") as store:
+        for number in range(3):
+            await commit(store, NewFact("a", f'{{"tenant": "t", "n": {number}, "text": "{"x" * 60_000}"}}'))
+        found = store._quick.read_context(compiled(where('{"tenant": "t", "n": 1}')), Window())
+        assert found
+        assert found[0].last_sequence_number == 2
+
+
+async def test_facts_that_overflow_are_found_from_their_commit_on_and_after_a_restart(tmp_path: Path) -> None:
+    context = compiled(where('{"n": 1}'))
+    overflowing = NewFact("a", f'{{"n": 1, "many": {list(range(MAX_TERMS_PER_FACT))}}}')
+    async with opened_sqlite(tmp_path / "facts.db") as store:
+        await commit(store, NewFact("a", '{"n": 1}'))
+        assert not store._overflows()
+        await commit(store, overflowing)
+        found = store._quick.read_context(context, Window())
+        assert found
+        assert found[0].last_sequence_number == 2
+    async with opened_sqlite(tmp_path / "facts.db") as store:
+        found = store._quick.read_context(context, Window())
+        assert found
+        assert len(found[1].records) == 2
+
+
+def test_a_read_beside_the_commit_of_the_first_fact_that_overflows_is_left_to_a_thread(
+    database: Path,
+) -> None:
+    answers = iter((False, True))
+    quick = QuickReads(database, lambda: next(answers))
+    assert quick.read_context(compiled(where('{"id": 77}')), Window()) is None
+    quick.close()
+
+
 def test_after_a_slow_read_threads_read_for_a_while(
     quick: QuickReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,4 +175,4 @@ def test_after_a_slow_read_threads_read_for_a_while(
 
 
 def test_a_file_that_cannot_be_opened_is_left_to_a_thread_to_complain_of(tmp_path: Path) -> None:
-    assert QuickReads(tmp_path / "none.db").read_context(compiled(where("1")), Window()) is None
+    assert QuickReads(tmp_path / "none.db", lambda: True).read_context(compiled(where("1")), Window()) is None

@@ -28,6 +28,9 @@ class Violations:
         self._reported: list[FieldViolation] = []
         self._count = 0
 
+    def __bool__(self) -> bool:
+        return self._count > 0
+
     def add(self, reason: Reason, field: str, description: str) -> None:
         if not self._count:
             self._reason = reason

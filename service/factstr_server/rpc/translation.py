@@ -1,6 +1,7 @@
 """Wire messages to contract values, and results to wire messages."""
 
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +15,9 @@ from factstr_server.contract.record import occurred_at_field, text_field, varint
 from factstr_server.contract.validation import Violations, durable_stream_problem, invalid_argument
 from factstr_server.log.event_log import AppendResult, QueryPart
 
+_SHORT_QUERY_BYTES: Final = 1024
+"""Up to which a query is worth the room."""
+
 _MICROSECONDS: Final = 1_000_000
 _MOST_SECONDS: Final = 315_576_000_000
 _FIRST_SECOND: Final = -62_135_596_800  # 0001-01-01T00:00:00Z
@@ -26,7 +30,20 @@ def compiled_query(message: event_pb2.EventQuery, violations: Violations, path: 
     if size > MAX_QUERY_BYTES:
         violations.add(Reason.INVALID_ARGUMENT, path, f"takes {size} bytes; at most {MAX_QUERY_BYTES}")
         return EVERYTHING
+    if size <= _SHORT_QUERY_BYTES and (known := _valid_query(message.SerializeToString())):
+        return known
     return compile_query(event_query(message), violations, path)
+
+
+@lru_cache(maxsize=1024)
+def _valid_query(encoded: bytes) -> CompiledQuery | None:
+    """The query of an encoded message; None where it holds violations, which are said of the place where it is used.
+
+    Cached: a context is asked for again and again, and then stated as a condition.
+    """
+    violations = Violations()
+    query = compile_query(event_query(event_pb2.EventQuery.FromString(encoded)), violations)
+    return None if violations else query
 
 
 def append_response(result: AppendResult) -> bytes:

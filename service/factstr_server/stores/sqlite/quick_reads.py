@@ -3,10 +3,12 @@
 A query is read here if every alternative of it has a term that few facts hold: these facts are fetched, and the exact
 matcher decides, as everywhere. Invariants: a read here looks at few facts and few bytes, and leaves everything else to
 a thread; so it does for a moment after it has been slow (a cold cache, a slow disk). So the loop is held up for less
-time than a handful of appends take.
+time than a handful of appends take. The facts are those of one snapshot.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 import apsw
 
 from factstr_server.contract.query import CompiledQuery
+from factstr_server.contract.terms import OVERFLOW
 from factstr_server.stores.paging import Candidate, fill_page
 from factstr_server.stores.protocol import Page, Window
 from factstr_server.stores.sqlite.database import open_reader
@@ -24,6 +27,7 @@ FEW_FACTS: Final = 64
 
 _MAX_LOOKUPS: Final = 8
 _MAX_BYTES: Final = 128 * 1024
+"""Of the facts of one term, and of all that are read."""
 
 _MAX_KNOWN_TERMS: Final = 16_384
 
@@ -33,14 +37,17 @@ _PAUSE_SECONDS: Final = 0.25
 
 
 class QuickReads:
-    """One connection, for the event loop alone."""
+    """One connection, for the event loop alone. `overflows` tells whether a fact of the log may hold OVERFLOW; it must
+    do so before such a fact can be seen. It may run beside commits.
+    """
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, overflows: Callable[[], bool]) -> None:
         self._database = database
+        self._overflows = overflows
         self._connection: apsw.Connection | None = None
         self._reader: Reader | None = None
         self._common: set[str] = set()
-        """Terms that more than a few facts hold. They stay common: nothing leaves the log."""
+        """Terms that many facts hold, or large ones. They stay so: nothing leaves the log."""
         self._not_before = 0.0
 
     def read_context(self, query: CompiledQuery, window: Window) -> tuple[Page, Page] | None:
@@ -69,29 +76,39 @@ class QuickReads:
             self._reader = Reader(self._connection)
         return self._reader
 
-    def _candidates(self, query: CompiledQuery, reader: Reader) -> list[Candidate] | None:
+    def _candidates(self, query: CompiledQuery, reader: Reader) -> Sequence[Candidate] | None:
         """All facts that can match, in order, from one snapshot; None where they may be many or large."""
-        with reader.snapshot():
-            numbers: set[int] = set()
-            alternatives = list(_alternatives(query))
-            if len(alternatives) > _MAX_LOOKUPS:
-                return None
+        alternatives = list(_alternatives(query))
+        if len(alternatives) > _MAX_LOOKUPS:
+            return None
+        overflows = self._overflows()
+        also = f" OR {OVERFLOW}" if overflows else ""
+        facts: dict[int, Candidate] = {}
+        # One alternative is answered by one statement, which sees the log at one moment by itself.
+        with reader.snapshot() if len(alternatives) > 1 else nullcontext():
             for terms in alternatives:
-                if (holders := self._few_holders(terms, reader)) is None:
+                few = self._few_facts(islice(terms, _MAX_LOOKUPS // len(alternatives)), reader, also)
+                if few is None:
                     return None
-                numbers.update(holders)
-            return reader.facts_at(sorted(numbers), _MAX_BYTES)
+                facts.update((fact.sequence_number, fact) for fact in few)
+        # The first such fact may have been committed meanwhile, and is then in the snapshot unseen.
+        if (
+            self._overflows() is not overflows
+            or sum(len(fact.record) for fact in facts.values()) > _MAX_BYTES
+        ):
+            return None
+        return [facts[number] for number in sorted(facts)]
 
-    def _few_holders(self, terms: Iterable[str], reader: Reader) -> list[int] | None:
-        """The facts that hold the first of the terms that few facts hold, and those that overflow. Where too many of
-        these are, all terms pass for common.
+    def _few_facts(self, terms: Iterable[str], reader: Reader, also: str) -> list[Candidate] | None:
+        """Those that hold the first of the terms that few facts hold, and those that overflow. Where too many of these
+        are, all terms pass for common.
         """
         for term in terms:
             if term in self._common:
                 continue
-            holders = reader.holders_of(term, FEW_FACTS)
-            if len(holders) < FEW_FACTS:
-                return holders
+            facts = reader.few_facts(f'"{term}"{also}', FEW_FACTS, _MAX_BYTES)
+            if facts is not None:
+                return facts
             if len(self._common) >= _MAX_KNOWN_TERMS:
                 self._common.clear()
             self._common.add(term)

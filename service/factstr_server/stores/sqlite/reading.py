@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -11,7 +11,6 @@ import orjson
 
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import EVERYTHING, CompiledQuery
-from factstr_server.contract.terms import OVERFLOW
 from factstr_server.stores.batching import fill_batches
 from factstr_server.stores.paging import Candidate, fill_page
 from factstr_server.stores.protocol import BatchPage, BatchWindow, Page, Window
@@ -32,12 +31,13 @@ _ALL: Final = """
     WHERE sequence_number > ?1 AND sequence_number < ?2
     ORDER BY sequence_number {}
 """
-_HOLDERS: Final = "SELECT rowid FROM terms WHERE terms MATCH ?1 LIMIT ?2"
-_AT: Final = """
+_FEW: Final = """
     SELECT
         r.sequence_number, r.event_type, r.payload_bytes,
-        CASE WHEN length(r.record) <= ?2 THEN substr(r.record, r.opening_bytes + 1) ELSE x'' END
-    FROM json_each(?1) AS wanted CROSS JOIN records AS r ON r.sequence_number = wanted.value
+        CASE WHEN length(r.record) <= ?3 THEN substr(r.record, r.opening_bytes + 1) ELSE x'' END
+    FROM terms CROSS JOIN records AS r ON r.sequence_number = terms.rowid
+    WHERE terms MATCH ?1
+    LIMIT ?2
 """
 _STATEMENTS: Final = {
     (proposed, descending): sql.format("DESC" if descending else "ASC")
@@ -92,17 +92,17 @@ class Reader:
             if self._connection.in_transaction:
                 self._connection.execute("COMMIT")
 
-    def holders_of(self, term: str, limit: int) -> list[int]:
-        """The oldest facts that hold a term, or that overflow."""
-        rows = self._connection.execute(_HOLDERS, (f'"{term}" OR {OVERFLOW}', limit))
-        return [number for (number,) in rows]
-
-    def facts_at(self, sequence_numbers: Sequence[int], max_bytes: int) -> list[Candidate] | None:
-        """The facts of some numbers, in their order; None when they take more than so many bytes."""
-        bindings = (orjson.dumps(sequence_numbers).decode(), max_bytes)
-        facts = [Candidate._make(row) for row in self._connection.execute(_AT, bindings)]
-        size = sum(len(fact.record) if fact.record else max_bytes + 1 for fact in facts)
-        return facts if size <= max_bytes else None
+    def few_facts(self, expression: str, bound: int, max_bytes: int) -> list[Candidate] | None:
+        """The facts whose terms an expression matches; None when so many of them are there, or they take more bytes."""
+        facts: list[Candidate] = []
+        with closing(self._connection.execute(_FEW, (expression, bound, max_bytes))) as rows:
+            for row in rows:
+                fact = Candidate._make(row)
+                max_bytes -= len(fact.record) if fact.record else max_bytes + 1
+                facts.append(fact)
+                if max_bytes < 0 or len(facts) == bound:
+                    return None
+        return facts
 
     def read_batches(self, query: CompiledQuery, window: BatchWindow) -> BatchPage:
         if query.everything and (page := self._batches.read_framed(window)):

@@ -77,7 +77,7 @@ class SqliteStore:
         self._holders = Holders()
         self._writing = ThreadPoolExecutor(1, "factstr-sqlite-writer")
         self._reading = ThreadPoolExecutor(READER_THREADS, "factstr-sqlite-reader")
-        self._quick = QuickReads(database)
+        self._quick = QuickReads(database, self._overflows)
         self._own = threading.local()
         self._readers: list[apsw.Connection] = []
         self._closed = False
@@ -148,6 +148,11 @@ class SqliteStore:
 
     async def delete(self, durable_stream: str, *, force: bool) -> DeleteOutcome:
         return await self._change(lambda _, streams: streams.delete(durable_stream, force))
+
+    def _overflows(self) -> bool:
+        """Whether a fact may hold OVERFLOW. Known by the writer, if there is one."""
+        writer = self._writer
+        return writer is None or writer.overflows
 
     async def _change(
         self,

@@ -11,6 +11,7 @@ import orjson
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
+from factstr_server.contract.terms import OVERFLOW
 from factstr_server.stores.deciding import GroupDecision, LongSearch, moved_streams
 from factstr_server.stores.framing import FramedFacts, framed_facts
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo, Window
@@ -31,6 +32,8 @@ class Writer:
         ).get
         self.info = StoreInfo("sqlite", store_id, history_id)
         self.head_now = self._reader.head()
+        self.overflows = self._reader.few_facts(OVERFLOW, 1, 0) is None
+        """Whether a fact holds OVERFLOW: true before it can be read."""
         self._recent = RecentFacts(self.head_now)
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
 
@@ -98,6 +101,8 @@ class Writer:
 
     def _write(self, decision: GroupDecision) -> None:
         columns = _columns(framed_facts(decision)) if decision.batches else _NO_FACTS
+        # Terms are hashes in hexadecimal: nothing else in their text can read so.
+        self.overflows = self.overflows or OVERFLOW in columns[-1]
         self.connection.execute(
             "INSERT INTO commit_group VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
