@@ -12,13 +12,14 @@ import pytest
 
 from factstr_server.contract.append import LookedUp, PreparedAppend
 from factstr_server.log.event_log import EventLog
-from factstr_server.stores import paging
+from factstr_server.stores import deciding, paging
+from factstr_server.stores.fact_index import FactIndex
 from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.postgres import conditions
 from factstr_server.stores.protocol import Committed, Conflict, Outcome, Store, StoreOptions, Undecided
 from tests.conformance.driver import Filter, NewFact, Query
 from tests.postgres.fresh import fresh_url
-from tests.stores.opened import commit, opened, prepared, url_of
+from tests.stores.opened import commit, compiled, opened, prepared, url_of
 
 NEAR = NewFact("a", '{"rows":[{"x":1,"y":2},{"x":2,"y":1}]}')
 EXACT = NewFact("a", '{"rows":[{"x":1,"y":1}]}')
@@ -32,16 +33,21 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     """A fresh store, which looks at few candidates while others wait."""
     monkeypatch.setattr(paging, "MAX_CANDIDATES_PER_READ", 8)
     monkeypatch.setattr(conditions, "_MOST_CANDIDATES", 8)
+    monkeypatch.setattr(deciding, "MAX_SEARCH_STEPS", 8 * compiled(CONTEXT).steps(len(NEAR.payload)))
+    monkeypatch.setattr(deciding, "_FREE_STEPS", 3 * compiled(CONTEXT).steps(len(NEAR.payload)))
     return url_of(tmp_path / "facts.db") if request.param == "sqlite" else fresh_url(tmp_path)
 
 
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    """One fact of the context, and many that nearly are; none of them is in memory any more."""
+@pytest.fixture(params=[True, False], ids=["just committed", "in the file alone"])
+async def store(url: str, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """One fact of the context, and many that nearly are."""
     async with opened(url) as store:
         await commit(store, EXACT, *[NEAR] * NEARLY)
-    async with opened(url) as store:
-        yield store
+        if request.param:
+            yield store
+    if not request.param:
+        async with opened(url) as store:
+            yield store
 
 
 def conditional(
@@ -63,6 +69,40 @@ async def test_a_group_does_not_wait_for_a_long_search(store: Store) -> None:
     assert slow == Undecided()
     assert isinstance(quick, Committed)
     assert quick.first_sequence_number == before + 1 == await store.head()
+
+
+async def test_long_searches_of_a_group_share_what_it_may_spend_and_leave_short_ones_alone(
+    store: Store,
+) -> None:
+    newest = (await commit(store, EXACT, NEAR)).first_sequence_number
+    outcomes = await store.commit(
+        [*[conditional(NEVER, 1)] * 20, conditional(CONTEXT, newest), conditional(CONTEXT, 1)]
+    )
+    assert outcomes[:20] == [Undecided()] * 20
+    assert isinstance(outcomes[20], Committed)
+    assert outcomes[21] == Conflict(1, newest)
+
+
+async def test_an_expected_fact_that_is_dear_to_compare_is_looked_up_first(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(url) as store:
+        await commit(store, EXACT)
+        monkeypatch.setattr(deciding, "MAX_SEARCH_STEPS", 0)
+        monkeypatch.setattr(deciding, "_FREE_STEPS", 0)
+        if store.info.kind == "sqlite":
+            assert await outcome(store, conditional(CONTEXT, 1)) == Undecided()
+        looked_up = LookedUp(1, 1, store.info.history_id)
+        assert isinstance(await outcome(store, conditional(CONTEXT, 1, looked_up)), Committed)
+
+
+def test_a_fact_that_many_alternatives_propose_is_compared_once() -> None:
+    facts = FactIndex()
+    facts.add_all(prepared([NEAR] * NEARLY).events)
+    alternatives = tuple(f'{{"rows":[{{"x":1,"y":1}},{{"y":{n % 2 + 1},"x":1}}]}}' for n in range(10))
+    compared: list[int] = []
+    assert facts.version(compiled(Query((Filter(predicates=alternatives),))), 0, compared.append) is None
+    assert len(compared) == NEARLY
 
 
 async def test_a_version_that_is_near_the_end_needs_no_search(store: Store) -> None:

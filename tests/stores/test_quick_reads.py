@@ -163,6 +163,15 @@ def test_a_read_beside_the_commit_of_the_first_fact_that_overflows_is_left_to_a_
     quick.close()
 
 
+async def test_facts_that_are_dear_to_compare_are_left_to_a_thread(tmp_path: Path) -> None:
+    numbers = f'{{"n": {[[number] for number in range(30)] * 10}}}'
+    async with opened_sqlite(tmp_path / "facts.db") as store:
+        await commit(store, NewFact("a", numbers))
+        assert store._quick.read_context(compiled(where('{"n": [[1]]}')), Window())
+        assert store._quick.read_context(compiled(where(numbers)), Window()) is None
+        assert (await store.read_context(compiled(where(numbers)), Window())).context_version == 1
+
+
 def test_after_a_slow_read_threads_read_for_a_while(
     quick: QuickReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:

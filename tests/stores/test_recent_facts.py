@@ -40,9 +40,9 @@ def test_versions_and_matches_are_those_of_the_log(
         query = compiled(data.draw(st.sampled_from(QUERIES)))
         matching = [number for number, event in log.items() if matches(query, event)]
         after = data.draw(st.integers(recent.base, head))
-        assert recent.version(query, after) == max((n for n in matching if n > after), default=None)
+        assert recent.version(query, after, None) == max((n for n in matching if n > after), default=None)
         for number in range(recent.base + 1, head + 1):
-            assert recent.matches(query, number) == (number in matching)
+            assert recent.matches(query, number, lambda _: None) == (number in matching)
 
 
 def test_what_is_kept_is_bounded_in_facts_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,11 @@ def count_nodes(value: Json) -> int:
     return 1
 
 
+def holds_array(value: Json) -> bool:
+    """Whether there is an array anywhere in a value."""
+    return isinstance(value, list) or (isinstance(value, dict) and any(map(holds_array, value.values())))
+
+
 def _is_exact(value: LooseJson, depth: int) -> bool:
     """Whether it holds no float and is not nested too deeply."""
     if isinstance(value, dict | list):

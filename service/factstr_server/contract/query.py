@@ -18,6 +18,7 @@ from factstr_server.contract.json_text import (
     Json,
     canonical_text,
     count_nodes,
+    holds_array,
     parse,
     parse_exact,
     parse_loose,
@@ -69,6 +70,7 @@ class FilterTerms:
 class _Predicate(NamedTuple):
     value: Json
     terms: tuple[str, ...]
+    nodes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,19 @@ class CompiledQuery:
             f.event_types is None and f.predicates is None for f in self._filters
         )
         self.nothing = bool(filters) and not self._filters
+        predicates = [predicate for f in self._filters for predicate in f.predicates or ()]
+        self._nodes = sum(predicate.nodes for predicate in predicates)
+        self._nodes_beside_arrays = sum(
+            predicate.nodes for predicate in predicates if holds_array(predicate.value)
+        )
+
+    def steps(self, payload_size: int) -> int:
+        """About how many steps of a fifth of a microsecond `matches` takes at most for a payload of so many bytes.
+
+        The elements of a predicate's arrays are looked for among all those of a payload's: a product, where everything
+        else is a sum.
+        """
+        return 20 + payload_size // 32 + self._nodes + self._nodes_beside_arrays * payload_size // 4
 
     def matches(self, event_type: str, payload: Callable[[], bytes]) -> bool:
         """Whether a fact matches: the one exact answer. The payload is only asked for where it matters."""
@@ -219,7 +234,7 @@ def _compiled(text: str) -> _Predicate | str:
     nodes = count_nodes(value)
     if nodes > MAX_PREDICATE_NODES:
         return f"holds {nodes} JSON nodes; at most {MAX_PREDICATE_NODES}"
-    return _Predicate(value, predicate_terms(value))
+    return _Predicate(value, predicate_terms(value), nodes)
 
 
 _compiled_short: Final = lru_cache(maxsize=4096)(_compiled)
@@ -228,4 +243,4 @@ _compiled_short: Final = lru_cache(maxsize=4096)(_compiled)
 _SHORT_PREDICATE: Final = 512
 """Characters up to which a predicate is worth the room."""
 
-_NO_PREDICATE: Final = _Predicate(None, ())
+_NO_PREDICATE: Final = _Predicate(None, (), 0)

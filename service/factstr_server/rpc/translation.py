@@ -1,5 +1,6 @@
 """Wire messages to contract values, and results to wire messages."""
 
+from copy import copy
 from datetime import timedelta
 from functools import lru_cache
 from typing import Final
@@ -31,7 +32,8 @@ def compiled_query(message: event_pb2.EventQuery, violations: Violations, path: 
         violations.add(Reason.INVALID_ARGUMENT, path, f"takes {size} bytes; at most {MAX_QUERY_BYTES}")
         return EVERYTHING
     if size <= _SHORT_QUERY_BYTES and (known := _valid_query(message.SerializeToString())):
-        return known
+        # A store may tell the conditions of a group apart by their queries' identity.
+        return copy(known)
     return compile_query(event_query(message), violations, path)
 
 

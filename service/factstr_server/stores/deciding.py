@@ -5,7 +5,8 @@ so that each append sees those before it and the store is written once, afterwar
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from time import monotonic
+from typing import Final, NamedTuple, Protocol
 
 from factstr_server.contract.append import Condition, PreparedAppend
 from factstr_server.contract.query import CompiledQuery
@@ -37,6 +38,39 @@ class LongSearch(Exception):
     """Too many candidates do not match: the version cannot be told quickly."""
 
 
+MAX_SEARCH_STEPS: Final = 500_000
+"""Of a group's conditions together (`CompiledQuery.steps`): a tenth of a second, for which everybody in it waits."""
+
+_MAX_SEARCH_SECONDS: Final = 0.1
+
+_FREE_STEPS: Final = 1_000
+"""Of each condition: most take fewer, and are decided whatever the others have spent."""
+
+
+class Searching:
+    """What a group may still spend on comparing facts with its conditions."""
+
+    def __init__(self) -> None:
+        self._free_steps_left = 0
+        self._steps_left = MAX_SEARCH_STEPS
+        self._deadline: float | None = None
+
+    def begin_condition(self) -> None:
+        self._free_steps_left = _FREE_STEPS
+
+    def before_match(self, steps: int) -> None:
+        """Raises LongSearch where so many steps more would take too long."""
+        if steps <= self._free_steps_left:
+            self._free_steps_left -= steps
+            return
+        self._steps_left -= steps
+        now = monotonic()
+        if self._deadline is None:
+            self._deadline = now + _MAX_SEARCH_SECONDS
+        if self._steps_left < 0 or now > self._deadline:
+            raise LongSearch
+
+
 class KnownLog(Protocol):
     """What was committed before the group."""
 
@@ -44,11 +78,13 @@ class KnownLog(Protocol):
     def head_now(self) -> int:
         """The highest sequence number committed before the group."""
 
-    def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
-        """The highest sequence number above `after` that matches, or None. A bounded search may raise LongSearch."""
+    def version(self, query: CompiledQuery, after: int, searching: Searching | None) -> int | None:
+        """The highest sequence number above `after` that matches, or None. Raises LongSearch where the search has
+        bounds.
+        """
 
-    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
-        """Whether the fact of this number, which exists, matches."""
+    def matches(self, query: CompiledQuery, sequence_number: int, searching: Searching) -> bool:
+        """Whether the fact of this number, which exists, matches. Raises LongSearch."""
 
 
 def moved_streams(group: Sequence[PreparedAppend | Advance]) -> set[str]:
@@ -75,6 +111,7 @@ class GroupDecision:
         self.batches: list[Committed] = []
         self.new_keys: list[tuple[str, bytes, Committed]] = []
         self.moved_cursors: dict[str, MovedCursor] = {}
+        self._searching = Searching()
         self._halted: set[int] = set()
         """Pipelines of which an append is undecided."""
 
@@ -115,12 +152,13 @@ class GroupDecision:
         """None when the context's version is the expected one. Looks after the expected version first, where there
         are few facts or none, and at the expected fact itself; only a conflict asks the whole context.
         """
-        query, expected, _ = condition
+        query, expected, looked_up = condition
+        self._searching.begin_condition()
         wanted = expected or 0
-        newer = self.accepted.version(query)
+        newer = self.accepted.version(query, 0, None if looked_up else self._searching.before_match)
         if newer is None and wanted <= self._log.head_now:
             newer = self._version(condition, wanted)
-            if newer is None and (not wanted or self._log.matches(query, wanted)):
+            if newer is None and (not wanted or self._is_of_context(condition, wanted)):
                 return None
         if newer is not None and newer == wanted:
             return None
@@ -131,11 +169,18 @@ class GroupDecision:
         """The context's version before the group, where it is above `after`."""
         query, _, looked_up = condition
         if looked_up is None:
-            return self._log.version(query, after, bounded=True)
-        version = self._log.version(query, max(after, looked_up.head), bounded=False)
+            return self._log.version(query, after, self._searching)
+        version = self._log.version(query, max(after, looked_up.head), None)
         if version is None and looked_up.version is not None and looked_up.version > after:
             return looked_up.version
         return version
+
+    def _is_of_context(self, condition: Condition, wanted: int) -> bool:
+        """Whether the fact of this number, after which none matches, does."""
+        query, _, looked_up = condition
+        if looked_up is not None and wanted <= looked_up.head:
+            return looked_up.version == wanted
+        return self._log.matches(query, wanted, self._searching)
 
     def _decide_advance(self, advance: Advance) -> AdvanceOutcome:
         """A token of this epoch was made for a delivered batch, so its cursor is within the log, unless a restore cut

@@ -5,7 +5,7 @@ term (and those that overflowed).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
 
@@ -48,15 +48,27 @@ class FactIndex:
         event = self.event(sequence_number)
         return query.matches(event.event_type, lambda: event.payload)
 
-    def version(self, query: CompiledQuery, after: int = 0) -> int | None:
-        """The highest sequence number above `after` that matches."""
+    def version(
+        self, query: CompiledQuery, after: int = 0, before_match: Callable[[int], object] | None = None
+    ) -> int | None:
+        """The highest sequence number above `after` that matches.
+
+        Before a fact is compared with the query, `before_match` is told how many steps that may take, and may raise.
+        """
         if query.everything:
             return self.head if self.head > max(after, self._base) else None
         newest = after = max(after, self._base)
+        # Several alternatives may propose the same facts.
+        compared: set[int] = set()
         for holders in self._lists(query):
             for number in reversed(holders):
                 if number <= newest:
                     break
+                if number in compared:
+                    continue
+                compared.add(number)
+                if before_match:
+                    before_match(query.steps(self.event(number).payload_size))
                 if self.matches(query, number):
                     newest = number
         return newest if newest > after else None

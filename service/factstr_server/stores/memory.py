@@ -15,7 +15,7 @@ from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.record import occurred_at_field, record_prefix
 from factstr_server.stores.batching import fill_batches
-from factstr_server.stores.deciding import GroupDecision, moved_streams
+from factstr_server.stores.deciding import GroupDecision, Searching, moved_streams
 from factstr_server.stores.fact_index import FactIndex
 from factstr_server.stores.memory_streams import MemoryStreams
 from factstr_server.stores.paging import Candidate, fill_page
@@ -82,10 +82,11 @@ class MemoryStore(MemoryStreams):
     def head_now(self) -> int:
         return self._facts.head
 
-    def version(self, query: CompiledQuery, after: int, *, bounded: bool = False) -> int | None:
+    def version(self, query: CompiledQuery, after: int, searching: Searching | None = None) -> int | None:
+        """Without bounds: there is no thread or connection to search in meanwhile."""
         return self._facts.version(query, after)
 
-    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+    def matches(self, query: CompiledQuery, sequence_number: int, searching: Searching) -> bool:
         return self._facts.matches(query, sequence_number)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:

@@ -1,6 +1,6 @@
 """One page of a read: which of the candidates match, until the page is full or enough has been looked at."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -33,6 +33,15 @@ class Candidate(NamedTuple):
 
     def matches(self, query: CompiledQuery) -> bool:
         return query.matches(self.event_type, lambda: self.record[-self.payload_size :])
+
+
+def announced(
+    query: CompiledQuery, candidates: Iterable[Candidate], before_match: Callable[[int], object]
+) -> Iterator[Candidate]:
+    """The candidates; `before_match` is told how many steps it may take to compare each, and may raise."""
+    for candidate in candidates:
+        before_match(query.steps(candidate.payload_size))
+        yield candidate
 
 
 def fill_page(query: CompiledQuery, window: Window, candidates: Iterable[Candidate]) -> Page:

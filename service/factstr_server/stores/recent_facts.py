@@ -4,7 +4,7 @@ Bounded by two generations: the younger one is filled, then it becomes the elder
 commits move nothing, and what is known reaches back at least one full generation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from factstr_server.contract.append import EncodedEvent
@@ -39,14 +39,19 @@ class RecentFacts:
             self._elder, self._younger = self._younger, FactIndex(self._younger.head)
             self._bytes = 0
 
-    def version(self, query: CompiledQuery, after: int) -> int | None:
-        """The highest sequence number known here, and above `after`, that matches."""
-        newest = self._younger.version(query, after)
+    def version(
+        self, query: CompiledQuery, after: int, before_match: Callable[[int], object] | None
+    ) -> int | None:
+        """The highest sequence number known here, and above `after`, that matches: as `FactIndex.version`."""
+        newest = self._younger.version(query, after, before_match)
         if newest is None and after < self._younger.base:
-            return self._elder.version(query, after)
+            return self._elder.version(query, after, before_match)
         return newest
 
-    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+    def matches(
+        self, query: CompiledQuery, sequence_number: int, before_match: Callable[[int], object]
+    ) -> bool:
         """Whether a fact that is known here matches."""
         generation = self._younger if sequence_number > self._younger.base else self._elder
+        before_match(query.steps(generation.event(sequence_number).payload_size))
         return generation.matches(query, sequence_number)

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, AsyncCursor
 from factstr_server.contract.append import Condition, PreparedAppend
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.stores.deciding import LongSearch
+from factstr_server.stores.deciding import LongSearch, Searching
 from factstr_server.stores.paging import Candidate
 from factstr_server.stores.postgres.reading import Found, Reader, Searched
 from factstr_server.stores.protocol import Advance, Window
@@ -31,14 +31,14 @@ class Known:
     versions: dict[int, int | None] = field(default_factory=dict)
     """By a query's identity: the version of the whole context, or None. Missing where it would take long to find."""
 
-    def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
+    def version(self, query: CompiledQuery, after: int, searching: Searching | None) -> int | None:
         """What takes long was left out before."""
         if id(query) not in self.versions:
             raise LongSearch
         newest = self.versions[id(query)]
         return newest if newest is not None and newest > after else None
 
-    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+    def matches(self, query: CompiledQuery, sequence_number: int, searching: Searching) -> bool:
         """Asked only when nothing newer matches: then the number is the context's version, or does not match."""
         return self.versions[id(query)] == sequence_number
 
@@ -51,8 +51,14 @@ class Known:
                     break
 
 
-def conditions_of(group: Sequence[PreparedAppend | Advance]) -> list[Condition]:
-    return [item.condition for item in group if isinstance(item, PreparedAppend) and item.condition]
+def conditions_of(group: Sequence[PreparedAppend | Advance], history_id: str) -> list[Condition]:
+    """But for those that were looked up in another history: nothing is known of them, and they stay undecided."""
+    conditions = [item.condition for item in group if isinstance(item, PreparedAppend) and item.condition]
+    return [
+        condition
+        for condition in conditions
+        if condition.looked_up is None or condition.looked_up.history_id == history_id
+    ]
 
 
 def keys_of(group: Sequence[PreparedAppend | Advance]) -> list[str]:
@@ -64,7 +70,6 @@ async def look_up_versions(
     connection: AsyncConnection,
     conditions: Sequence[Condition],
     known: Known,
-    history_id: str,
 ) -> None:
     """The contexts' versions now, which is at the known head or later, but for those that take long to find."""
     asked: list[tuple[Condition, AsyncCursor]] = []
@@ -74,7 +79,7 @@ async def look_up_versions(
             query, expected, looked_up = condition
             if query.nothing:
                 known.versions[id(query)] = None
-            elif looked_up is None or looked_up.history_id == history_id:
+            else:
                 after = looked_up.head if looked_up else max((expected or 0) - 1, 0)
                 window = Window(min(after, MAX_SEQUENCE_NUMBER), descending=True)
                 asked.append((condition, await reader.ask(connection, query, window, 1, 1)))

@@ -119,14 +119,13 @@ class Writer:
     async def _decide(
         self, connection: AsyncConnection, group: Sequence[PreparedAppend | Advance]
     ) -> tuple[GroupDecision, list[Outcome], _Locked]:
-        conditions = conditions_of(group)
+        conditions = conditions_of(group, self._continuity.info.history_id)
         newest = self._continuity.known
         looked_at = newest.sequence_number
         known = Known(looked_at)
         if conditions:
             await self._begin(connection)
-            history_id = self._continuity.info.history_id
-            await look_up_versions(self._reader, connection, conditions, known, history_id)
+            await look_up_versions(self._reader, connection, conditions, known)
         locked = await self._lock(connection, group, newest, conditions=bool(conditions))
         known.head_now = locked.head
         if locked.newer and locked.newer.cut:

@@ -6,7 +6,7 @@ a thread; so it does for a moment after it has been slow (a cold cache, a slow d
 time than a handful of appends take. The facts are those of one snapshot.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,9 @@ FEW_FACTS: Final = 64
 _MAX_LOOKUPS: Final = 8
 _MAX_BYTES: Final = 128 * 1024
 """Of the facts of one term, and of all that are read."""
+
+_MAX_STEPS: Final = 25_000
+"""As `CompiledQuery.steps` counts them: 5 ms."""
 
 _MAX_KNOWN_TERMS: Final = 16_384
 
@@ -92,10 +95,7 @@ class QuickReads:
                     return None
                 facts.update((fact.sequence_number, fact) for fact in few)
         # The first such fact may have been committed meanwhile, and is then in the snapshot unseen.
-        if (
-            self._overflows() is not overflows
-            or sum(len(fact.record) for fact in facts.values()) > _MAX_BYTES
-        ):
+        if self._overflows() is not overflows or not _is_little(query, facts.values()):
             return None
         return [facts[number] for number in sorted(facts)]
 
@@ -113,6 +113,14 @@ class QuickReads:
                 self._common.clear()
             self._common.add(term)
         return None
+
+
+def _is_little(query: CompiledQuery, facts: Collection[Candidate]) -> bool:
+    """Whether it takes little to read the facts and to compare them with the query."""
+    return (
+        sum(len(fact.record) for fact in facts) <= _MAX_BYTES
+        and sum(query.steps(fact.payload_size) for fact in facts) <= _MAX_STEPS
+    )
 
 
 def _alternatives(query: CompiledQuery) -> Iterable[Sequence[str]]:

@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -12,7 +12,7 @@ import orjson
 from factstr_server.contract.limits import MAX_SEQUENCE_NUMBER
 from factstr_server.contract.query import EVERYTHING, CompiledQuery
 from factstr_server.stores.batching import fill_batches
-from factstr_server.stores.paging import Candidate, fill_page
+from factstr_server.stores.paging import Candidate, announced, fill_page
 from factstr_server.stores.protocol import BatchPage, BatchWindow, Page, Window
 from factstr_server.stores.sqlite.batches import BatchReader
 from factstr_server.stores.sqlite.lookup import lookup_expression
@@ -56,17 +56,26 @@ class Reader:
     def head(self) -> int:
         return int(self._value("SELECT coalesce(max(sequence_number), 0) FROM records"))
 
-    def newest(self, query: CompiledQuery, window: Window) -> Page:
+    def newest(
+        self, query: CompiledQuery, window: Window, before_match: Callable[[int], object] | None = None
+    ) -> Page:
         """The newest fact of the window, or how far down it was looked for."""
-        return self.read_facts(query, window._replace(descending=True, max_facts=1))
+        return self.read_facts(query, window._replace(descending=True, max_facts=1), before_match)
 
-    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+    def matches(
+        self, query: CompiledQuery, sequence_number: int, before_match: Callable[[int], object]
+    ) -> bool:
         with self._candidates(EVERYTHING, Window(sequence_number - 1, sequence_number + 1)) as found:
-            return any(candidate.matches(query) for candidate in found)
+            return any(candidate.matches(query) for candidate in announced(query, found, before_match))
 
-    def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+    def read_facts(
+        self, query: CompiledQuery, window: Window, before_match: Callable[[int], object] | None = None
+    ) -> Page:
+        """Before a candidate is compared, `before_match` is told how many steps that may take, and may raise."""
         with self._candidates(query, window) as candidates:
-            return fill_page(query, window, candidates)
+            return fill_page(
+                query, window, announced(query, candidates, before_match) if before_match else candidates
+            )
 
     def read_context(self, query: CompiledQuery, window: Window) -> tuple[Page, Page]:
         """The newest fact of the whole context (or how far down it was looked for), and the window's first page.

@@ -12,7 +12,7 @@ import orjson
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.contract.terms import OVERFLOW
-from factstr_server.stores.deciding import GroupDecision, LongSearch, moved_streams
+from factstr_server.stores.deciding import GroupDecision, LongSearch, Searching, moved_streams
 from factstr_server.stores.framing import FramedFacts, framed_facts
 from factstr_server.stores.protocol import Advance, Committed, Outcome, StoreInfo, Window
 from factstr_server.stores.recent_facts import RecentFacts
@@ -37,24 +37,25 @@ class Writer:
         self._recent = RecentFacts(self.head_now)
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
 
-    def version(self, query: CompiledQuery, after: int, *, bounded: bool) -> int | None:
-        """One read's worth of candidates is looked at, unless the search must come to its end."""
+    def version(self, query: CompiledQuery, after: int, searching: Searching | None) -> int | None:
+        """One read's worth of candidates is looked at in the file, unless the search must come to its end."""
         if query.everything:
             return self.head_now if self.head_now > after else None
-        recent = self._recent.version(query, after)
+        before_match = searching.before_match if searching else None
+        recent = self._recent.version(query, after, before_match)
         if recent is not None or after >= self._recent.base:
             return recent
-        newest = self._reader.newest(query, Window(after, self._recent.base + 1))
+        newest = self._reader.newest(query, Window(after, self._recent.base + 1), before_match)
         while not newest.finished:
-            if bounded:
+            if searching:
                 raise LongSearch
             newest = self._reader.newest(query, Window(after, newest.looked_up_to))
         return newest.last_sequence_number
 
-    def matches(self, query: CompiledQuery, sequence_number: int) -> bool:
+    def matches(self, query: CompiledQuery, sequence_number: int, searching: Searching) -> bool:
         if sequence_number > self._recent.base:
-            return self._recent.matches(query, sequence_number)
-        return self._reader.matches(query, sequence_number)
+            return self._recent.matches(query, sequence_number, searching.before_match)
+        return self._reader.matches(query, sequence_number, searching.before_match)
 
     def now(self) -> int:
         """The store's clock: never earlier than the last commit."""
