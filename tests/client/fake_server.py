@@ -139,6 +139,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         self.on_call: Callable[[], object] = lambda: None
         self.end_append_stream_with: Refusal | None = None
         """End pipelines after each message."""
+        self.before_end_of_append_stream: Callable[[], object] = lambda: None
         self.packed: list[int] = []
         """How many appends each message of a pipeline held."""
         self.before_append: Callable[[], None] = lambda: None
@@ -243,6 +244,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
                 yield event_store_service_pb2.AppendStreamResponse(outcomes=[answer])
             if self.end_append_stream_with is not None:
                 self.end_append_stream_with.end(context)
+        self.before_end_of_append_stream()
 
     def StreamAll(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
@@ -352,13 +354,16 @@ def _holds(value: Any, wanted: Any) -> bool:
 
 
 def serve(
-    fake: FakeServer, credentials: grpc.ServerCredentials | None = None, path: Path | None = None
+    fake: FakeServer,
+    credentials: grpc.ServerCredentials | None = None,
+    path: Path | None = None,
+    port: int = 0,
 ) -> grpc.Server:
-    """Start serving on a free port of the loopback address, or a socket, and say in `fake.target` where."""
+    """Start serving on a port of the loopback address, or a socket, and say in `fake.target` where."""
     # Without SO_REUSEPORT, so that no other test's server can share the port.
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
     fake.offer(server)
-    address = "127.0.0.1:0" if path is None else f"unix:{path}"
+    address = f"127.0.0.1:{port}" if path is None else f"unix:{path}"
     credentials = credentials or grpc.insecure_server_credentials()
     port = server.add_secure_port(address, credentials)
     fake.target = f"127.0.0.1:{port}" if path is None else address
