@@ -354,16 +354,13 @@ def _holds(value: Any, wanted: Any) -> bool:
 
 
 def serve(
-    fake: FakeServer,
-    credentials: grpc.ServerCredentials | None = None,
-    path: Path | None = None,
-    port: int = 0,
+    fake: FakeServer, credentials: grpc.ServerCredentials | None = None, path: Path | None = None
 ) -> grpc.Server:
-    """Start serving on a port of the loopback address, or a socket, and say in `fake.target` where."""
+    """Start serving on a free port of the loopback address, or a socket, and say in `fake.target` where."""
     # Without SO_REUSEPORT, so that no other test's server can share the port.
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
     fake.offer(server)
-    address = f"127.0.0.1:{port}" if path is None else f"unix:{path}"
+    address = "127.0.0.1:0" if path is None else f"unix:{path}"
     credentials = credentials or grpc.insecure_server_credentials()
     port = server.add_secure_port(address, credentials)
     fake.target = f"127.0.0.1:{port}" if path is None else address
