@@ -1,17 +1,46 @@
 """Both appenders behind one face, so that each law is one test for both."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
+
+import grpc
 
 import factstr
 from factstr.event import AppendResult
 from factstr.query import EventQuery
+from tests.client.fake_server import FakeServer, Refusal
+
+LOST = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
+DRAINING = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "SERVER_DRAINING")
 
 _T = TypeVar("_T")
+
+
+def event(number: int) -> factstr.Event:
+    return factstr.Event("a", number)
+
+
+def numbers(fake: FakeServer) -> list[int]:
+    return [int(record.payload) for record in fake.records]
+
+
+class Held:
+    """Makes the fake server wait in the middle of an append, until it may go on."""
+
+    def __init__(self, fake: FakeServer, after: int = 0) -> None:
+        self._calls, self._after = 0, after
+        self.arrived, self.may_go_on = Event(), Event()
+        fake.on_call = self._hold
+
+    def _hold(self) -> None:
+        self._calls += 1
+        if self._calls > self._after:
+            self.arrived.set()
+            self.may_go_on.wait(30)
 
 
 class Pending(Protocol):
@@ -39,6 +68,14 @@ class Store(Protocol):
         self, *, max_unanswered: int = 1_024, timeout: float | None = None
     ) -> AbstractContextManager[Appender]: ...
     def close(self) -> None: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+Connect: TypeAlias = Callable[..., Store]
+"""What `factstr.connect` is, for either store."""
 
 
 class AioStore:
@@ -58,6 +95,14 @@ class AioStore:
 
     def close(self) -> None:
         self.run(self._store.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.run(self._store.__aexit__(kind, error, trace))
 
     def end(self) -> None:
         self.close()

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import factstr
+from tests.client.appending import AioStore, Connect, Store
 from tests.client.command import Command
 from tests.client.fake_server import FakeServer, serve
 from tests.client.fake_streams import StreamingServer
@@ -33,6 +36,29 @@ def store(fake: FakeServer) -> Iterator[factstr.EventStore]:
 async def aio_store(fake: FakeServer) -> AsyncIterator[factstr.aio.EventStore]:
     async with factstr.aio.connect(fake.target, retries=IMPATIENT) as store:
         yield store
+
+
+@pytest.fixture(params=["sync", "aio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Connects to a target with the synchronous or the asyncio store."""
+    with ExitStack() as stores:
+
+        def connect(target: str, **settings: Any) -> Store:
+            settings = {"retries": IMPATIENT, **settings}
+            if request.param == "sync":
+                store = factstr.connect(target, **settings)
+                stores.callback(store.close)
+                return store
+            aio_store = AioStore(target, **settings)
+            stores.callback(aio_store.end)
+            return aio_store
+
+        yield connect
+
+
+@pytest.fixture
+def appending(connect: Connect, fake: FakeServer) -> Store:
+    return connect(fake.target)
 
 
 @pytest.fixture

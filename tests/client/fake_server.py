@@ -139,6 +139,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
         self.on_call: Callable[[], object] = lambda: None
         self.end_append_stream_with: Refusal | None = None
         """End pipelines after each message."""
+        self.before_end_of_append_stream: Callable[[], object] = lambda: None
         self.packed: list[int] = []
         """How many appends each message of a pipeline held."""
         self.before_append: Callable[[], None] = lambda: None
@@ -243,6 +244,7 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
                 yield event_store_service_pb2.AppendStreamResponse(outcomes=[answer])
             if self.end_append_stream_with is not None:
                 self.end_append_stream_with.end(context)
+        self.before_end_of_append_stream()
 
     def StreamAll(self, request: Any, context: Any) -> Any:
         raise NotImplementedError

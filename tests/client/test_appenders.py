@@ -1,9 +1,7 @@
 """An appender sends what waits together, and each append is committed or fails by itself: both appenders, one law."""
 
 import asyncio
-import gc
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import grpc
@@ -11,49 +9,12 @@ import pytest
 
 import factstr
 from factstr.v1 import event_store_service_pb2
-from tests.client.appending import AioStore, Pending, Store
-from tests.client.conftest import IMPATIENT
+from tests.client.appending import DRAINING, LOST, Held, Pending, Store, event, numbers
 from tests.client.fake_server import FakeServer, Refusal
 from tests.waiting import wait_until
 
-LOST = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
-DRAINING = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", "SERVER_DRAINING")
 FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room", "STORE_FULL")
 CLOSED = "the appender is closed"
-
-
-def event(number: int) -> factstr.Event:
-    return factstr.Event("a", number)
-
-
-@pytest.fixture(params=["sync", "aio"])
-def appending(request: pytest.FixtureRequest, fake: FakeServer) -> Iterator[Store]:
-    if request.param == "sync":
-        with factstr.connect(fake.target, retries=IMPATIENT) as store:
-            yield store
-    else:
-        aio_store = AioStore(fake.target, retries=IMPATIENT)
-        yield aio_store
-        aio_store.end()
-
-
-class Held:
-    """Makes the fake server wait in the middle of an append, until it may go on."""
-
-    def __init__(self, fake: FakeServer, after: int = 0) -> None:
-        self._calls, self._after = 0, after
-        self.arrived, self.may_go_on = threading.Event(), threading.Event()
-        fake.on_call = self._hold
-
-    def _hold(self) -> None:
-        self._calls += 1
-        if self._calls > self._after:
-            self.arrived.set()
-            self.may_go_on.wait(30)
-
-
-def numbers(fake: FakeServer) -> list[int]:
-    return [int(record.payload) for record in fake.records]
 
 
 def test_appends_are_committed_in_order_and_each_knows_its_numbers(
@@ -203,14 +164,6 @@ def test_a_server_that_answers_nothing_is_given_up_after_the_timeout(
     )
 
 
-def test_a_server_that_is_not_there_is_given_up_after_the_timeout(appending: Store, fake: FakeServer) -> None:
-    fake.instead = [DRAINING] * 1_000
-    with appending.appender() as appender:
-        error = appender.append(event(0)).exception()
-    assert isinstance(error, factstr.Unavailable)
-    assert fake.records == []
-
-
 def test_an_exception_in_the_block_ends_the_appender_at_once(fake: FakeServer, appending: Store) -> None:
     held = Held(fake)
     appender = appending.appender()
@@ -237,18 +190,6 @@ def test_an_appender_that_appended_nothing_calls_nobody(fake: FakeServer, append
     with appending.appender():
         pass
     assert fake.requests == []
-
-
-def test_closing_the_store_leaves_what_was_sent_in_doubt(fake: FakeServer, appending: Store) -> None:
-    held = Held(fake)
-    with appending.appender() as appender:
-        sent = appender.append(event(0), idempotency_key="k")
-        held.arrived.wait(30)
-        appending.close()
-        assert isinstance(sent.exception(), factstr.OutcomeUnknown)
-        later = appender.append(event(1))
-        assert isinstance(later.exception(), factstr.StoreClosed)
-        held.may_go_on.set()
 
 
 @pytest.mark.parametrize("max_unanswered", [0, -1])
@@ -294,16 +235,6 @@ def test_a_callback_may_append(fake: FakeServer, store: factstr.EventStore) -> N
         appender.append(event(0)).add_done_callback(once_more)
         assert done.wait(30)
     assert numbers(fake) == [0, 1, 2]
-
-
-def test_a_forgotten_appender_ends_with_its_store(fake: FakeServer) -> None:
-    with factstr.connect(fake.target) as store:
-        store.appender().append(event(0)).result()
-    gc.collect()
-    wait_until(
-        lambda: not any("factstr-appender" in thread.name for thread in threading.enumerate()),
-        "its threads have ended",
-    )
 
 
 async def test_a_task_that_is_cancelled_while_it_waits_leaves_the_append_on_its_way(

@@ -271,3 +271,8 @@ def test_the_command_says_in_one_line_why_it_is_not_connected(
 def test_no_retry_policy_from_outside_repeats_an_append() -> None:
     to = connection("localhost:1", tls=None, token=None, allow_plaintext_token=False)
     assert dict(to.options)["grpc.service_config_disable_resolution"] == 1
+
+
+def test_a_dead_connection_is_given_up_at_the_same_time_whether_or_not_anything_else_is_sent() -> None:
+    options = dict(connection("localhost:1", tls=None, token=None, allow_plaintext_token=False).options)
+    assert options["grpc.http2.ping_timeout_ms"] == options["grpc.keepalive_timeout_ms"]

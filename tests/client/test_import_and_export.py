@@ -2,8 +2,12 @@
 
 import gzip
 import json
+import re
 from collections.abc import Sequence
+from errno import EIO
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,12 +15,14 @@ from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import factstr
 from factstr.v1 import event_store_service_pb2
 from tests.client.command import Command
 from tests.client.fake_server import FakeServer, Refusal
 from tests.client.test_ndjson import BREAKS, json_texts
 
 LOST = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
+FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room", "STORE_FULL")
 BROKEN = Refusal(grpc.StatusCode.INTERNAL, "the disk is on fire", "STORE_CORRUPT")
 
 
@@ -76,7 +82,8 @@ def test_an_interrupted_import_goes_on_where_it_was(
     assert stopped.err.startswith(f"factstr: {file}:5-8: the disk is on fire")
     hint = stopped.err.splitlines()[-1]
     assert hint.startswith(
-        "4 facts before it are stored (4 new, 0 already there); go on with --idempotency-prefix "
+        "at least 4 facts are stored (4 new, 0 already there), and the next 4 may be; "
+        "go on with --idempotency-prefix "
     )
     resumed = factstr_command("import", str(file), *hint.partition("go on with ")[2].split())
     assert (resumed.lines[0]["new"], resumed.lines[0]["already_there"]) == (6, 4)
@@ -99,7 +106,82 @@ def test_of_a_refused_append_and_a_bad_line_after_it_the_append_is_named(
     fake.instead = [None, BROKEN]
     ended = factstr_command("import", str(file), "--batch", "4")
     assert ended.err.startswith(f"factstr: {file}:1-4: the disk is on fire")
-    assert ended.err.endswith("this run has stored nothing\n")
+    assert "at least 0 facts are stored (0 new, 0 already there), and the next 4 may be; " in ended.err
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_first_append_whose_answer_is_lost_does_not_take_the_prefix_with_it(
+    fake: FakeServer, factstr_command: Command, file: Path, lost: bool
+) -> None:
+    fake.instead = [None, BROKEN if lost else FULL]
+    ended = factstr_command("import", str(file), "--batch", "4")
+    hint = ended.err.splitlines()[-1]
+    if not lost:
+        assert hint == "this run has stored nothing"
+        return
+    assert hint.startswith(
+        "at least 0 facts are stored (0 new, 0 already there), and the next 4 may be; go on"
+    )
+    assert factstr_command("import", str(file), *hint.partition("go on with ")[2].split()).code == 0
+
+
+class Breaking(BufferedReader):
+    """A file whose reading breaks off after six lines."""
+
+    breaks_with: BaseException
+    count = 0
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self.count += 1
+        if self.count > 6:
+            raise self.breaks_with
+        return super().readline(size)
+
+
+def test_a_file_that_breaks_off_does_not_take_the_prefix_with_it(
+    fake: FakeServer, factstr_command: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Breaking, "breaks_with", OSError(EIO, "Input/output error"), raising=False)
+    monkeypatch.setattr("factstr.cli.source.io.BufferedReader", Breaking)
+    ended = factstr_command("import", str(file), "--batch", "4")
+    assert ended.err.startswith(f"factstr: {file}:7: cannot be read: Input/output error\n4 facts are stored")
+    assert "go on with --idempotency-prefix" in ended.err
+
+
+def test_an_import_that_is_stopped_while_it_reads_on_names_its_prefix(
+    fake: FakeServer, factstr_command: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Breaking, "breaks_with", KeyboardInterrupt(), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("factstr.cli.source.io.BufferedReader", Breaking)
+        ended = factstr_command("import", str(file), "--batch", "4")
+    hint = ended.err.splitlines()[-1]
+    # The first batch is answered or not: whoever goes on stores it once.
+    assert ended.code == 130
+    assert re.match("factstr: stopped; (4 facts are|at least 0 facts are .* next 4 may be)", hint) or (
+        hint == "factstr: stopped; this run has stored nothing" and fake.records == []
+    )
+
+
+def test_what_is_answered_when_an_import_is_stopped_is_counted(
+    fake: FakeServer, factstr_command: Command, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = factstr.Appender.append
+
+    def answered(appender: factstr.Appender, *arguments: Any, **named: Any) -> factstr.PendingAppend:
+        pending = append(appender, *arguments, **named)
+        pending.exception()
+        return pending
+
+    monkeypatch.setattr(factstr.Appender, "append", answered)
+    monkeypatch.setattr(Breaking, "breaks_with", KeyboardInterrupt(), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("factstr.cli.source.io.BufferedReader", Breaking)
+        ended = factstr_command("import", str(file), "--batch", "4")
+    hint = ended.err.splitlines()[-1]
+    assert hint.startswith("factstr: stopped; 4 facts are stored (4 new, 0 already there); go on with --idem")
+    resumed = factstr_command("import", str(file), *hint.partition("go on with ")[2].split())
+    assert (resumed.lines[0]["new"], resumed.lines[0]["already_there"]) == (6, 4)
 
 
 def test_a_lost_connection_is_bridged(fake: FakeServer, factstr_command: Command, file: Path) -> None:
@@ -147,7 +229,7 @@ def test_a_bad_line_stops_the_import_and_can_be_mended(
     file.write_text("".join([*good[:6], '{"event_type":"a"}\n', *good[7:]]))
     ended = factstr_command("import", str(file), "--batch", "4", "--idempotency-prefix", "p")
     assert ended.code == 1
-    assert ended.err.startswith(f"factstr: {file}:7: payload is missing\n4 facts before it are stored")
+    assert ended.err.startswith(f"factstr: {file}:7: payload is missing\n4 facts are stored")
     # Only whole batches were stored, so the mended file is cut as if it had never been bad.
     assert payloads(fake) == expected(range(4))
     file.write_text("".join(good))
@@ -161,7 +243,7 @@ def test_an_event_that_the_server_refuses_is_named_by_its_line(
     monkeypatch.setattr(fake, "_check", lambda path, payload, context: refuse(path, payload, context, "6.0"))
     ended = factstr_command("import", str(file), "--batch", "4", "--idempotency-prefix", "p")
     assert ended.code == 1
-    assert ended.err.startswith(f"factstr: {file}:7: payload: seems unlucky\n4 facts before it are stored")
+    assert ended.err.startswith(f"factstr: {file}:7: payload: seems unlucky\n4 facts are stored")
 
 
 def refuse(path: str, payload: str, context: grpc.ServicerContext, number: str) -> None:

@@ -67,7 +67,7 @@ class Pipeline:
         """Return how each append stands, in the order in which they were put."""
         for pending, outcome in self.pipelining.settled():
             assert not pending.done()
-            UnseenFailures().settle(pending, outcome)
+            UnseenFailures().settle([(pending, outcome)])
         return [self._outcome(pending) for pending in self.appends]
 
     def _outcome(self, pending: PendingAppend) -> str:
@@ -224,11 +224,11 @@ def test_at_its_end_only_what_was_sent_is_in_doubt() -> None:
     pipeline.send()
     pipeline.pipelining.interrupted(LOST)
     pipeline.put()
-    pipeline.pipelining.closed()
+    pipeline.pipelining.closed("it was closed")
     assert pipeline.outcomes() == ["OutcomeUnknown", "StoreClosed"]
     pipeline.put()
     pipeline.send()
-    pipeline.pipelining.closed()
+    pipeline.pipelining.closed("it was closed")
     assert pipeline.outcomes()[2:] == ["OutcomeUnknown"]
 
 
@@ -281,7 +281,7 @@ def test_a_refused_append_says_what_the_unary_call_would_say() -> None:
 def test_the_first_failure_that_nobody_has_looked_at_is_raised_and_the_others_are_counted() -> None:
     unseen, appends = UnseenFailures(), [PendingAppend() for _ in range(5)]
     for number, pending in enumerate(appends):
-        unseen.settle(pending, factstr.StoreFull(str(number)) if number else _result())
+        unseen.settle([(pending, factstr.StoreFull(str(number)) if number else _result())])
     appends[1].exception()
     with pytest.raises(factstr.StoreFull, match="2") as raised:
         unseen.throw()
@@ -293,11 +293,34 @@ def test_of_very_many_failures_the_first_unseen_one_is_still_known() -> None:
     unseen = UnseenFailures()
     for number in range(5_000):
         pending = PendingAppend()
-        unseen.settle(pending, factstr.StoreFull(str(number)))
+        unseen.settle([(pending, factstr.StoreFull(str(number)))])
         if number < 3_000:
             pending.exception()
     with pytest.raises(factstr.StoreFull, match="3000"):
         unseen.throw()
+
+
+def test_failures_beyond_those_that_are_kept_are_counted_and_raised_as_well() -> None:
+    unseen, appends = UnseenFailures(), [PendingAppend() for _ in range(5_000)]
+    unseen.settle((pending, factstr.StoreFull(str(number))) for number, pending in enumerate(appends))
+    for pending in appends[:4_000]:
+        pending.exception()
+        pending.exception()
+    with pytest.raises(factstr.StoreFull) as raised:
+        unseen.throw()
+    assert raised.value.__notes__ == ["the first of 1,000 failed appends whose result nobody looked at"]
+    appends[-1].exception()
+    unseen.throw()
+
+
+def test_an_outcome_of_a_later_version_is_in_doubt() -> None:
+    pipeline = Pipeline()
+    pipeline.put()
+    pipeline.send()
+    unknown = event_store_service_pb2.AppendStreamOutcome(correlation_id=1)
+    pipeline.pipelining.take(event_store_service_pb2.AppendStreamResponse(outcomes=[unknown]))
+    assert pipeline.outcomes() == ["OutcomeUnknown"]
+    assert "does not know" in str(pipeline.appends[0].exception())
 
 
 def _result() -> AppendResult:

@@ -1,5 +1,7 @@
 """Owns what every operation of the synchronous store stands on: the channel, and a call with its repetitions."""
 
+import weakref
+from contextlib import ExitStack
 from time import sleep
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -23,6 +25,15 @@ class UnaryCall(Protocol[_Request_contra, _Response_co]):
     ) -> _Response_co: ...
 
 
+class Appending(Protocol):
+    """An appender, as a store knows it that is closed."""
+
+    @property
+    def is_open(self) -> bool: ...
+    def close(self) -> None: ...
+    def cancel(self) -> None: ...
+
+
 class Calls:
     """A channel, how long a call on it may take, and how it is repeated."""
 
@@ -39,13 +50,20 @@ class Calls:
         self._retries = retries
         self._metadata = metadata
         self._ended_leases: set[int] = set()
+        self._appenders: weakref.WeakSet[Appending] = weakref.WeakSet()
         self._events = EventStoreServiceStub(channel)
         self._durable = DurableStreamServiceStub(channel)
         self._server = ServerServiceStub(channel)
 
     def close(self) -> None:
-        """Close the channel and end what is still running on it. Calls after it raise StoreClosed."""
-        self._channel.close()
+        """Close the appenders, as their own `close` does, and the channel with what is still running on it.
+
+        Calls after it raise StoreClosed.
+        """
+        with ExitStack() as ending:
+            ending.callback(self._channel.close)
+            for appender in self._open_appenders():
+                ending.callback(appender.close)
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +71,13 @@ class Calls:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            for appender in self._open_appenders():
+                appender.cancel()
         self.close()
+
+    def _open_appenders(self) -> list[Appending]:
+        return [appender for appender in list(self._appenders) if appender.is_open]
 
     def _resumption(self, give_up_after: float | None, on_interruption: OnInterruption | None) -> Resumption:
         return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases, on_interruption)

@@ -1,5 +1,7 @@
 """Owns what is said of an argument that cannot be meant: its name, what was given, and what would be right."""
 
+import math
+
 
 def wrong_type(name: str, value: object, right: str) -> TypeError:
     """Return the error for an argument of a wrong type; `right` says what it must be."""
@@ -18,6 +20,17 @@ def checked_int(name: str, value: int, *, bits: int = 64, right: str = "an int")
 def checked_number(name: str, value: int | None) -> int | None:
     """Return the number or None, as `checked_int` does."""
     return None if value is None else checked_int(name, value, right="an int or None")
+
+
+def checked_seconds(name: str, value: float | None) -> float | None:
+    """Return the time or None. Raises TypeError when it is no number, ValueError when it is none that can pass."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(name, value, "a number of seconds or None")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value}; it must be more than 0 seconds and finite, or None")
+    return value
 
 
 def checked_text(name: str, value: str) -> str:

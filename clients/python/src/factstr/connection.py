@@ -81,6 +81,8 @@ def connection(
         # A dead connection is noticed within 40 s while a call is under way; nothing is sent while there is none.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # Without it a connection on which nothing else is sent is given up a minute after the ping.
+        ("grpc.http2.ping_timeout_ms", 10_000),
         # gRPC's own limit is two minutes: too long to stay away from a server that has come back.
         ("grpc.max_reconnect_backoff_ms", 5_000),
     ]

@@ -19,7 +19,7 @@
     ├── QueryMismatch                   the durable stream's name is bound to another query
     ├── LeaseLost                       a durable stream's lease was ended or taken: read on with a new one
     ├── DurableStreamNotFound           there is no durable stream of this name
-    ├── StoreClosed                     this store was closed, so nothing was sent
+    ├── StoreClosed                     the store or the appender was closed, so nothing was sent
     └── ServerError                     a defect of the server or its store
 
 After an append raised anything but OutcomeUnknown, nothing was committed; a change of a durable stream likewise.
@@ -188,7 +188,7 @@ class DurableStreamNotFound(FactstrError):
 
 
 class StoreClosed(FactstrError):
-    """The store, or the result that was being read, was closed before. Nothing was sent."""
+    """The store, the appender, or the result that was being read was closed before. Nothing was sent."""
 
 
 class ServerError(FactstrError):

@@ -8,11 +8,12 @@ answers come in that order, so each is of the first that was sent. Whatever is p
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from functools import partial
+from typing import Final, Generic
 
 import grpc
 
-from factstr.checks import checked_int
+from factstr.checks import checked_int, checked_seconds
 from factstr.errors import (
     FactstrError,
     OutcomeUnknown,
@@ -22,17 +23,15 @@ from factstr.errors import (
     error_from_outcome,
 )
 from factstr.event import AppendResult
-from factstr.pending_append import Pending
+from factstr.pending_append import PendingT
 from factstr.resuming import Interrupted
-from factstr.retry import Attempts, in_doubt, still_in_doubt, store_closed
+from factstr.retry import Attempts, Effect, Retries, limited_by_time, still_in_doubt
 from factstr.v1 import event_store_service_pb2
 
 DEFAULT_MAX_UNANSWERED: Final = 1_024
 _MOST_UNANSWERED_BYTES: Final = 8 * 2**20
 _MESSAGE_BYTES: Final = 2**20
 """Of one message. Larger ones save nothing, and what waits behind them waits longer."""
-
-PendingT = TypeVar("PendingT", bound=Pending)
 
 
 @dataclass(slots=True)
@@ -51,8 +50,8 @@ class Pipelining(Generic[PendingT]):
 
     What a failure of a call means for each: when it promises that nothing was committed, all are sent again in the
     next call, in order. When it does not, what was not sent waits on, what was sent with an idempotency key is sent
-    again, and the rest has an unknown outcome. When it will not pass, or has not passed within the limits of one call
-    since the last answer, everything unanswered fails.
+    again, and the rest has an unknown outcome. When it will not pass, or has not passed within the time that may go by
+    without an answer, everything unanswered fails.
     """
 
     def __init__(self, new_attempts: Callable[[], Attempts], max_unanswered: int) -> None:
@@ -70,16 +69,20 @@ class Pipelining(Generic[PendingT]):
 
     def has_room(self) -> bool:
         """Tell whether one more may be put."""
-        unanswered = len(self._waiting) + len(self._sent)
-        return unanswered < self._max_unanswered and self._bytes < _MOST_UNANSWERED_BYTES
+        return self.unanswered < self._max_unanswered and self._bytes < _MOST_UNANSWERED_BYTES
 
     def is_waiting(self) -> bool:
         """Tell whether there is something to send."""
         return bool(self._waiting)
 
+    @property
+    def unanswered(self) -> int:
+        """How many are not answered yet, sent or not."""
+        return len(self._waiting) + len(self._sent)
+
     def is_unanswered(self) -> bool:
         """Tell whether anything is not answered yet, sent or not."""
-        return bool(self._waiting or self._sent)
+        return self.unanswered > 0
 
     def put(self, item: event_store_service_pb2.AppendStreamItem, pending: PendingT) -> None:
         """Let an append wait for the next message."""
@@ -113,11 +116,13 @@ class Pipelining(Generic[PendingT]):
                     grpc.StatusCode.DATA_LOSS,
                 )
             answered = self._sent.popleft()
-            if outcome.HasField("committed"):
-                self._settle(answered, AppendResult.from_proto(outcome.committed))
-            else:
-                self._settle(answered, error_from_outcome(outcome.failure))
+            self._settle(answered, _outcome(outcome))
         self._attempts = self._new_attempts() if self.is_unanswered() else None
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so many seconds, in which the caller's own code has run, as time without an answer."""
+        if self._attempts is not None:
+            self._attempts.leave_out(seconds)
 
     def settled(self) -> list[tuple[PendingT, AppendResult | FactstrError]]:
         """Return what has come to its end since the last time."""
@@ -140,12 +145,12 @@ class Pipelining(Generic[PendingT]):
         self._wait_again(failure)
         return delay
 
-    def closed(self) -> None:
-        """Take note that nothing will be sent any more, and no answer come."""
+    def closed(self, why: str) -> None:
+        """Take note that nothing will be sent any more, and no answer come; `why` is the beginning of a sentence."""
         for sent in self._sent:
-            self._settle(sent, in_doubt(store_closed()))
+            self._settle(sent, _unanswered(why))
         for waiting in self._waiting:
-            self._settle(waiting, in_doubt(store_closed()) if waiting.is_in_doubt else store_closed())
+            self._settle(waiting, _unanswered(why) if waiting.is_in_doubt else _unsent(why))
         self._clear()
 
     def _wait_again(self, failure: grpc.RpcError) -> None:
@@ -192,6 +197,36 @@ def _not_sent(failure: grpc.RpcError, error: FactstrError) -> FactstrError:
         metadata=reason.metadata,
         retry_delay=reason.retry_delay,
     )
+
+
+def _outcome(outcome: event_store_service_pb2.AppendStreamOutcome) -> AppendResult | FactstrError:
+    if outcome.HasField("committed"):
+        return AppendResult.from_proto(outcome.committed)
+    if outcome.HasField("failure"):
+        return error_from_outcome(outcome.failure)
+    return OutcomeUnknown(
+        "the server answered with an outcome that this version of the client does not know "
+        "(the append may or may not have been committed)"
+    )
+
+
+def _unsent(why: str) -> StoreClosed:
+    return StoreClosed(f"{why} before this append was sent", code=grpc.StatusCode.CANCELLED)
+
+
+def _unanswered(why: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{why} before this append was answered (it may or may not have been committed)",
+        code=grpc.StatusCode.CANCELLED,
+    )
+
+
+def appender_attempts(
+    retries: Retries, timeout: float | None, default_timeout: float | None
+) -> Callable[[], Attempts]:
+    """Return what makes the attempts of an appender: only the time without an answer limits them."""
+    seconds = default_timeout if timeout is None else checked_seconds("timeout", timeout)
+    return partial(Attempts, limited_by_time(retries), seconds, Effect.ONCE)
 
 
 def appender_closed() -> StoreClosed:

@@ -124,6 +124,11 @@ class Attempts:
         """Return the seconds left for the next attempt; None when there is no deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so many seconds, which neither the server nor the network has taken."""
+        if self._deadline is not None:
+            self._deadline += seconds
+
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Return how many seconds to wait before the next attempt; raise the FactstrError when there is none."""
         error = error_from(failure, appending=self._effect is not Effect.NONE)
@@ -198,6 +203,11 @@ class LastingAttempts(Attempts):
 
     def _may_repeat(self, error: FactstrError) -> bool:
         return error.reason != "INTERNAL" and super()._may_repeat(error)
+
+
+def limited_by_time(retries: Retries) -> Retries:
+    """Return the repetitions of what only its time limits; what repeats nothing still does not."""
+    return replace(retries, limit=sys.maxsize) if retries.limit else retries
 
 
 def store_closed() -> StoreClosed:

@@ -8,13 +8,14 @@ from time import sleep
 import grpc
 
 from factstr.appender import Appender
+from factstr.connected import when_connected
 from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
 from factstr.durable_streams import DurableStreams
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
 from factstr.following import LiveFollowing
 from factstr.live_stream import LiveStream
-from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining
+from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining, appender_attempts
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.query_result import QueryResult
 from factstr.reading import Order, Reading
@@ -99,13 +100,18 @@ class EventStore(DurableStreams):
         """Return a pipeline of appends: many at once, committed in order, each with its own result.
 
         At most `max_unanswered` appends, and beyond one of them 8 MiB, are under way. `timeout` is how many seconds may
-        go by without any answer, repetitions included.
+        go by without any answer, however often something is repeated meanwhile (`Retries(limit=0)` repeats nothing).
+
+        Closing the store closes it too; an exception in the store's block cancels it.
         """
-        attempts = partial(self._attempts, Effect.ONCE, timeout)
-        return Appender(
+        attempts = appender_attempts(self._retries, timeout, self._timeout)
+        appender = Appender(
             Pipelining(attempts, max_unanswered),
             lambda messages: self._events.AppendStream(messages, metadata=self._metadata),
+            partial(when_connected, self._channel),
         )
+        self._appenders.add(appender)
+        return appender
 
     def query(
         self,

@@ -1,11 +1,13 @@
 """Owns the pipelined appending of asyncio callers: `factstr.appender` with awaits.
 
 Besides the callers' tasks, gRPC's own takes out what waits as the next message, once the last one is on its way; the
-appender's reads the answers, and opens the next call when one has failed; and a third looks every second whether the
-server has gone silent. Nothing else runs between two awaits, so each sees `Pipelining` whole.
+appender's reads the answers, and opens the next call when one has failed; and a third looks again and again whether the
+server has gone silent. Nothing else runs between two awaits, so each sees `Pipelining` whole. As in `factstr.appender`,
+no message is handed out before there is a connection.
 """
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeAlias
@@ -14,15 +16,22 @@ import grpc
 
 from factstr.aio.calls import is_being_cancelled
 from factstr.aio.ended_call import AioCall, EndedCall
+from factstr.errors import FactstrError
 from factstr.event import AppendResult, Event
-from factstr.pending_append import UnseenFailures
+from factstr.forgotten import warn_of_forgotten
+from factstr.pending_append import UnseenFailures, looked_at
 from factstr.pipelining import Pipelining, appender_closed, no_answer
 from factstr.query import EventQuery
 from factstr.requests import append_if_request, append_item, append_request
 from factstr.resuming import Interrupted
 from factstr.v1 import event_store_service_pb2
 
-_LOOK_EVERY: Final = 1.0
+_LOOK_EVERY: Final = 0.5
+"""Seconds. Two looks in a row must find the same before a call is ended: the first may come, after something has held
+up the event loop, before the answers that have arrived meanwhile.
+"""
+_LOOK_FOR_CONNECTION_EVERY: Final = 0.01
+"""Seconds. A wait for a change, which grpc.aio has too, must not be cancelled: its core still writes to it."""
 
 Messages: TypeAlias = AsyncIterator[event_store_service_pb2.AppendStreamRequest]
 
@@ -35,22 +44,43 @@ class Answers(AioCall, Protocol):
 class PendingAppend(asyncio.Future[AppendResult]):
     """The future result of an append, to be awaited. Whoever cancels it only stops waiting: it is on its way."""
 
-    looked_at = False
-    """Whether somebody has been told how it ended."""
+    failed_in: UnseenFailures | None = None
+    is_seen = False
 
     def result(self) -> AppendResult:
-        self.looked_at = self.done()
-        return super().result()
+        try:
+            return super().result()
+        except FactstrError:
+            looked_at(self)
+            raise
 
     def exception(self) -> BaseException | None:
-        self.looked_at = self.done()
-        return super().exception()
+        error = super().exception()
+        looked_at(self)
+        return error
+
+    def is_reported(self) -> None:
+        # Otherwise asyncio would log it, as one that was never retrieved.
+        if not self.cancelled():
+            super().exception()
 
     def __await__(self) -> Generator[Any, None, AppendResult]:
+        was_seen = self.is_seen
         try:
             return (yield from super().__await__())
-        finally:
-            self.looked_at = self.done()
+        except FactstrError:
+            looked_at(self)
+            raise
+        except asyncio.CancelledError:
+            if self.is_seen and not was_seen:
+                self._overlooked()
+            raise
+
+    def _overlooked(self) -> None:
+        """Take note that the task was woken with the outcome, but then told only that it is cancelled."""
+        error = super().exception()
+        if self.failed_in is not None and isinstance(error, FactstrError):
+            self.failed_in.overlooked(self, error)
 
     __iter__ = __await__
 
@@ -66,10 +96,14 @@ class Appender:
     """
 
     def __init__(
-        self, pipelining: Pipelining[PendingAppend], open_call: Callable[[Messages], Answers]
+        self,
+        pipelining: Pipelining[PendingAppend],
+        open_call: Callable[[Messages], Answers],
+        is_connected: Callable[[], bool],
     ) -> None:
         self._pipelining = pipelining
         self._open_call = open_call
+        self._is_connected = is_connected
         self._changed = asyncio.Event()
         self._unseen = UnseenFailures()
         self._is_closing = False
@@ -78,6 +112,7 @@ class Appender:
         self._call: Answers | None = None
         # Stands for the call under way: gRPC's task for an earlier one takes nothing out any more.
         self._turn: object = None
+        self._forgotten = weakref.finalize(self, warn_of_forgotten, pipelining, self._unseen)
 
     async def append(
         self, events: Event | Iterable[Event], *, idempotency_key: str | None = None
@@ -103,13 +138,24 @@ class Appender:
         """
         self._is_closing = True
         self._notify()
-        if self._reader is not None:
-            await self._reader
+        reader = self._reader
+        if reader is not None:
+            try:
+                await asyncio.wait([reader])
+            except asyncio.CancelledError:
+                await self.cancel()
+                raise
+            if not reader.cancelled():
+                reader.result()
+        # Whatever ended the task: nobody may wait for ever, or believe that all is well.
+        self._end("the appender's task ended")
+        self._forgotten.detach()
         self._unseen.throw()
 
     async def cancel(self) -> None:
         """Send nothing more, and wait for nothing: see `factstr.Appender.cancel`."""
-        self._end()
+        self._forgotten.detach()
+        self._end("the appender was cancelled", is_reported=True)
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
@@ -125,6 +171,11 @@ class Appender:
         else:
             await self.cancel()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been neither closed nor cancelled."""
+        return self._forgotten.alive
+
     async def _put(
         self, request: event_store_service_pb2.AppendRequest | event_store_service_pb2.AppendIfRequest
     ) -> PendingAppend:
@@ -134,7 +185,7 @@ class Appender:
             raise appender_closed()
         pending = PendingAppend()
         self._pipelining.put(item, pending)
-        if self._reader is None:
+        if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read(), name="factstr appender")
         self._notify()
         return pending
@@ -151,9 +202,9 @@ class Appender:
                 except grpc.aio.UsageError as refusal:
                     self._not_taken(refusal)
                 self._tell()
-        except BaseException:
+        except BaseException as error:
             # Cancelled, or a defect; nobody may wait for ever.
-            self._end()
+            self._end(f"the appender was ended by {error!r}")
             raise
         finally:
             # Without an await since the last look: what is put from now on starts a task of its own.
@@ -185,6 +236,8 @@ class Appender:
 
     async def _messages(self, turn: object) -> Messages:
         """The messages of one call, each made when gRPC's task asks for it."""
+        while self._turn is turn and not (self._is_connected() or self._is_done()):  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(_LOOK_FOR_CONNECTION_EVERY)
         while True:
             await self._wait_for(
                 lambda: self._turn is not turn or self._pipelining.is_waiting() or self._is_closing
@@ -206,26 +259,31 @@ class Appender:
         """Take note that the channel takes no call: when that is not because it is closed, it is a defect."""
         if "closed" not in str(refusal):
             raise refusal
-        self._pipelining.closed()
+        self._pipelining.closed("the store was closed")
         self._notify()
 
-    def _end(self) -> None:
+    def _end(self, why: str, *, is_reported: bool = False) -> None:
         self._is_closing = True
         self._turn = None
-        self._pipelining.closed()
+        self._pipelining.closed(why)
         self._notify()
-        self._tell()
+        self._tell(is_reported=is_reported)
 
-    def _tell(self) -> None:
-        for pending, outcome in self._pipelining.settled():
-            self._unseen.settle(pending, outcome)
+    def _tell(self, *, is_reported: bool = False) -> None:
+        self._unseen.settle(self._pipelining.settled(), is_reported=is_reported)
+
+    def _is_done(self) -> bool:
+        return self._is_closing and not self._pipelining.is_unanswered()
 
     async def _end_silences(self) -> None:
-        """End the call when the last answer is too long ago."""
+        """End the call when the last answer is too long ago, or all is answered and the server does not end it."""
+        was_silent = False
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            if self._call is not None and self._pipelining.is_overdue():
+            is_silent = self._is_done() or self._pipelining.is_overdue()
+            if self._call is not None and is_silent and was_silent:
                 self._call.cancel()
+            was_silent = is_silent
 
     async def _wait_for(self, is_enough: Callable[[], bool]) -> None:
         while not is_enough():

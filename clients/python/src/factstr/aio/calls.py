@@ -1,7 +1,9 @@
 """Owns what every operation of the asyncio store stands on: `factstr.calls` with awaits."""
 
 import asyncio
+import weakref
 from collections.abc import Awaitable
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -24,6 +26,15 @@ class UnaryCall(Protocol[_Request_contra, _Response_co]):
     ) -> Awaitable[_Response_co]: ...
 
 
+class Appending(Protocol):
+    """An appender, as a store knows it that is closed."""
+
+    @property
+    def is_open(self) -> bool: ...
+    async def close(self) -> None: ...
+    async def cancel(self) -> None: ...
+
+
 class Calls:
     """A channel, how long a call on it may take, and how it is repeated."""
 
@@ -40,13 +51,17 @@ class Calls:
         self._retries = retries
         self._metadata = metadata
         self._ended_leases: set[int] = set()
+        self._appenders: weakref.WeakSet[Appending] = weakref.WeakSet()
         self._events = EventStoreServiceStub(channel)
         self._durable = DurableStreamServiceStub(channel)
         self._server = ServerServiceStub(channel)
 
     async def close(self) -> None:
-        """Close the channel and end what is still running on it. Calls after it raise StoreClosed."""
-        await self._channel.close()
+        """Close the appenders and the channel: see `factstr.EventStore.close`."""
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(self._channel.close)
+            for appender in self._open_appenders():
+                ending.push_async_callback(appender.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,7 +69,13 @@ class Calls:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            for appender in self._open_appenders():
+                await appender.cancel()
         await self.close()
+
+    def _open_appenders(self) -> list[Appending]:
+        return [appender for appender in list(self._appenders) if appender.is_open]
 
     def _resumption(self, give_up_after: float | None, on_interruption: OnInterruption | None) -> Resumption:
         return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases, on_interruption)

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from functools import partial
 from typing import TypeAlias
 
 import grpc
@@ -17,7 +16,7 @@ from factstr.connection import DEFAULT_TARGET, DEFAULT_TIMEOUT, TLS, connection
 from factstr.errors import ConditionalAppendConflict
 from factstr.event import AppendResult, Context, Event, as_events, timestamp_of
 from factstr.following import LiveFollowing
-from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining
+from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining, appender_attempts
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.reading import Order, Reading
 from factstr.requests import append_effect, append_if_request, append_request
@@ -83,11 +82,14 @@ class EventStore(DurableStreams):
         self, *, max_unanswered: int = DEFAULT_MAX_UNANSWERED, timeout: float | None = None
     ) -> Appender:
         """Return a pipeline of appends: see `factstr.EventStore.appender`."""
-        attempts = partial(self._attempts, Effect.ONCE, timeout)
-        return Appender(
+        attempts = appender_attempts(self._retries, timeout, self._timeout)
+        appender = Appender(
             Pipelining(attempts, max_unanswered),
             lambda messages: self._events.AppendStream(messages, metadata=self._metadata),
+            lambda: self._channel.get_state() is grpc.ChannelConnectivity.READY,
         )
+        self._appenders.add(appender)
+        return appender
 
     async def query(
         self,

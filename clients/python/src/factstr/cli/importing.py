@@ -2,15 +2,14 @@
 
 One append is under way at a time, because a later one must never be stored when an earlier one failed; the next is read
 and made meanwhile. A run without a prefix of its own gets a random one: its appends can then be repeated after a lost
-connection too, and after a failure the message names it, to go on with.
+connection too, and whenever it may have stored something, the message of a failure names it, to go on with.
 """
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -20,13 +19,13 @@ from factstr.cli.output import for_people, write_lines, write_object
 from factstr.cli.progress import Progress
 from factstr.cli.session import open_store
 from factstr.cli.source import Source, open_source
-from factstr.errors import FactstrError, IdempotencyKeyReused
+from factstr.errors import FactstrError, IdempotencyKeyReused, OutcomeUnknown
 from factstr.pending_append import PendingAppend
 from factstr.retry import Retries
 from factstr.store import EventStore
 
 _PATIENT: Final = Retries(limit=100)
-"""Every append has a key, so only the timeout needs to bound how long a server may be away."""
+"""A server that is away at the beginning is waited for as one that goes away later: only the timeout bounds it."""
 
 _MOST_BYTES: Final = 2**20
 """Of one append. Larger ones save nothing, and let others wait."""
@@ -64,6 +63,9 @@ class _Import:
     already_there: int = 0
     first: int | None = None
     last: int | None = None
+    # The batch that was put last, until its answer is counted; the append, once it is there.
+    put: Batch | None = None
+    pending: PendingAppend | None = None
 
     @property
     def stored(self) -> int:
@@ -75,32 +77,57 @@ class _Import:
         most_bytes = min(_MOST_BYTES, limits["max_append_bytes"] or _MOST_BYTES)
         to_store = batches(self.source.events(), most_events=most_events, most_bytes=most_bytes)
         with self.store.appender() as appender:
-            finish: Callable[[], None] = _nothing_under_way
             while True:
                 try:
                     batch = next(to_store, None)
                 except CommandFailed:
                     # What is under way comes before the bad line, and so does what may be wrong with it.
-                    finish()
+                    self._finish()
                     raise
-                finish()
+                self._finish()
                 if batch is None:
                     return
+                self.put = batch
                 with self._naming_lines(batch):
-                    pending = appender.append(batch.events, idempotency_key=batch.key(self.prefix))
-                finish = partial(self._finish, batch, pending)
+                    try:
+                        self.pending = appender.append(batch.events, idempotency_key=batch.key(self.prefix))
+                    except FactstrError:
+                        # It is sent to nobody.
+                        self.put = None
+                        raise
 
     def how_to_go_on(self) -> str:
-        if not self.stored:
+        """Return what is stored, of a run that has ended early; its appender has ended with it."""
+        in_doubt = self._in_doubt()
+        if not (self.stored or in_doubt):
             return "this run has stored nothing"
         return (
-            f"{self.stored:,} facts before it are stored ({self.new:,} new, {self.already_there:,} already there); "
+            f"{'at least ' if in_doubt else ''}{self.stored:,} facts are stored "
+            f"({self.new:,} new, {self.already_there:,} already there)"
+            f"{f', and the next {in_doubt:,} may be' if in_doubt else ''}; "
             f"go on with --idempotency-prefix {self.prefix} --batch {self.batch}"
         )
 
-    def _finish(self, batch: Batch, pending: PendingAppend) -> None:
+    def _in_doubt(self) -> int:
+        """Return how many facts may or may not be stored; those of an answer that has come meanwhile are counted."""
+        if self.put is None:
+            return 0
+        if self.pending is not None and self.pending.done():
+            error = self.pending.exception()
+            if error is None:
+                self._finish()
+            if not isinstance(error, OutcomeUnknown):
+                return 0
+        return len(self.put.events)
+
+    def _finish(self) -> None:
+        """Wait for the answer to what is under way, and count it."""
+        batch, pending = self.put, self.pending
+        if batch is None or pending is None:
+            return
         with self._naming_lines(batch):
             result = pending.result()
+        self.put = self.pending = None
         if result.repeated_request:
             self.already_there += len(batch.events)
         else:
@@ -124,10 +151,6 @@ class _Import:
             ) from error
         except FactstrError as error:
             raise CommandFailed(in_lines(error, self.source.name, batch.lines)) from error
-
-
-def _nothing_under_way() -> None:
-    """Finish what has not begun."""
 
 
 def _report(options: Namespace, import_: _Import, progress: Progress) -> None:

@@ -76,6 +76,8 @@ class Source:
                 raise CommandFailed(
                     f"{self.name}:{number}: the gzip data ends or breaks here: {error}"
                 ) from error
+            except OSError as error:
+                raise CommandFailed(f"{self.name}:{number}: cannot be read: {error.strerror}") from error
             if not line:
                 return
             if len(line) > _LONGEST_LINE:
