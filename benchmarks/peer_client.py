@@ -122,7 +122,7 @@ class Client:
 
 
 def _text(value: object) -> object:
-    return value["id"] if isinstance(value, dict) else value
+    return value["id"] if isinstance(value, dict) and "id" in value else value
 
 
 def _main(address: str, tagged: str) -> None:
