@@ -1,6 +1,7 @@
 """Appends beside filtered subscribers, each of which waits for one fact in a thousand.
 
-Checked: every subscriber was brought exactly the facts of its subject, in order, with the range of their commit.
+Checked: every subscriber was brought exactly the facts of its subject, in order, with the range of their commit; and
+the log, with subscribers and without, holds what was acknowledged.
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ async def run(setting: Setting) -> Result:
                     Variant(appends.place.name, appends.measure, load._asdict(), load.events)
                     for appends in appended
                 ],
-                sizes.rounds,
+                setting.preset.other_rounds,
                 "rate",
             )
             for appends, row in zip(appended, rows, strict=True):
@@ -68,9 +69,11 @@ async def run(setting: Setting) -> Result:
             result.tables.append(Table(f"Appends of {load.name}", "rate", rows, places[0].name))
             result.expectations.extend(_expectations(load, rows[1:]))
         for place in places:
+            await place.ledger.check(place.connection)
             result.peak_memory_mib[place.name] = place.server.peak_memory_mib() or 0
             result.checks.append(
-                f"{place.name}: {place.ledger.head:,} facts appended, each delivered exactly to whom it matches"
+                f"{place.name}: {place.ledger.head:,} facts read back as they were acknowledged, each delivered "
+                "exactly to whom it matches"
             )
     return result
 
