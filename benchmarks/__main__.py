@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = fact_source()
     except (OSError, FactsUnusable) as error:
         parser.error(str(error))
+    # What is loaded once need not be looked at whenever garbage is collected.
+    gc.collect()
+    gc.freeze()
     try:
         code = uvloop.run(
             measured_run(

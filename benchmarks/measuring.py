@@ -1,7 +1,6 @@
 """A run from its first scenario to its last: what one of them finds is told and kept before the next one begins."""
 
 import asyncio
-import gc
 import shutil
 import signal
 import sys
@@ -38,9 +37,6 @@ async def measured_run(
     servers and removes what they wrote.
     """
     _cancel_on_sigterm()
-    # What is loaded once need not be looked at whenever garbage is collected.
-    gc.collect()
-    gc.freeze()
     with tempfile.TemporaryDirectory(prefix="factstr-benchmark-", dir=directory) as folder:
         run = Run(description(Path(folder)), source.origin, preset)
         print(
