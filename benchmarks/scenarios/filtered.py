@@ -16,7 +16,7 @@ from benchmarks.load import Sample, many_at_once
 from benchmarks.processes import ServerProcess, factstr_server
 from benchmarks.results import Expectation, Result, Setting, Table, at_least
 from benchmarks.scenarios.append import append_request
-from benchmarks.stream_facts import stream_fact, subject_query
+from benchmarks.stream_facts import SUBJECTS, stream_fact, subject_query
 from benchmarks.stream_ledger import StreamLedger
 from benchmarks.workers import Worker, worker
 from factstr.v1 import event_store_service_pb2 as pb
@@ -69,7 +69,7 @@ async def run(setting: Setting) -> Result:
             result.tables.append(Table(f"Appends of {load.name}", "rate", rows, places[0].name))
             result.expectations.extend(_expectations(load, rows[1:]))
         for place in places:
-            await place.ledger.check(place.connection)
+            await place.check()
             result.peak_memory_mib[place.name] = place.server.peak_memory_mib() or 0
             result.checks.append(
                 f"{place.name}: {place.ledger.head:,} facts read back as they were acknowledged, each delivered "
@@ -109,6 +109,14 @@ class _Place:
             return 0
         answer = await self._client.ask("settle", name=self.name, expected=expected)
         return float(answer["last_arrival"])
+
+    async def check(self) -> None:
+        """One more fact of each subject comes after whatever a subscriber was brought that it should not have been."""
+        numbers = range(SUBJECTS)
+        response = await self.connection.append(append_request(list(map(stream_fact, numbers))))
+        self.ledger.acknowledged(response, numbers)
+        await self.settle()
+        await self.ledger.check(self.connection)
 
 
 class _Appends:
