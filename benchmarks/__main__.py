@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,9 +18,6 @@ from benchmarks.facts import FactsUnusable, fact_source
 from benchmarks.measuring import measured_run
 from benchmarks.presets import PRESETS
 from benchmarks.scenarios import SCENARIOS
-
-_STOPPED: Final = 128 + 15
-"""What a shell says of a program that SIGTERM has ended."""
 
 _DESCRIPTION: Final = """\
 Measures FACTSTR beside empty calls, beside rows inserted without a server, and
@@ -49,7 +47,7 @@ It ends with 0 when every check held, 1 when a scenario failed, 2 for wrong usag
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every check held, 1 when one did not, 2 for wrong usage."""
+    """0 when every check held, 1 when a scenario failed, 2 for wrong usage; 130 or 143 when a signal has stopped it."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.plots and not given.json:
@@ -68,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 PRESETS[given.preset], source, given.only or list(SCENARIOS), given.directory, given.json
             )
         )
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, KeyboardInterrupt) as stopped:
         print("stopped; the databases are removed", file=sys.stderr)
-        return _STOPPED
+        # As a shell says it of a program that a signal has ended.
+        return 128 + (signal.SIGINT if isinstance(stopped, KeyboardInterrupt) else signal.SIGTERM)
     if given.plots:
         # In a process of its own: what draws is large, and has no place in one that measures.
         words = [sys.executable, "-m", "benchmarks.plots", str(given.json), str(given.plots)]

@@ -43,8 +43,8 @@ What FACTSTR costs, measured as its clients see it, beside what the same machine
 the figures of one run (preset `{preset}`, commit `{commit}`) by the commands at its end, and says so where a figure
 falls short of what is wanted.{hasty}
 
-Bare times say more of a machine than of a server. What is worth comparing are the ratios: each was taken between two
-things that were measured in turn, within the same seconds.
+Bare times say more of a machine than of a server. What is worth comparing are the ratios in the tables: each was taken
+between two things that were measured in turn, within the same seconds.
 
 ## The figures that are wanted
 
