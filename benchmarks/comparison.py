@@ -2,13 +2,14 @@
 does meets all of them; medians over the rounds, and ratios of the same round.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from benchmarks.load import Sample
 
+T = TypeVar("T")
 RatioOf = Literal["rate", "latency", "events"]
 """Ratios are of calls a second, of median latencies, or of events a second."""
 Measure = Callable[[], Awaitable[Sample]]
@@ -64,14 +65,20 @@ async def compared(
 
 
 async def measured(variants: list[Variant], rounds: int) -> Mapping[str, list[Sample]]:
-    """The samples of all variants by name. The round that warms up is not counted."""
+    """The samples of all variants by name, of the rounds that count."""
     samples: dict[str, list[Sample]] = {variant.name: [] for variant in variants}
-    for number in range(rounds + 1):
-        for variant in variants if number % 2 else reversed(variants):
-            sample = await variant.measure()
-            if number:
-                samples[variant.name].append(sample)
+    for variant, counted in in_turn(variants, rounds):
+        sample = await variant.measure()
+        if counted:
+            samples[variant.name].append(sample)
     return samples
+
+
+def in_turn(each: Sequence[T], rounds: int) -> Iterator[tuple[T, bool]]:
+    """Each once a round, in the other order in the next; and whether the round counts: the first one warms up."""
+    for number in range(rounds + 1):
+        for one in each if number % 2 else reversed(each):
+            yield one, number > 0
 
 
 def rows_of(variants: list[Variant], samples: Mapping[str, list[Sample]], ratio_of: RatioOf) -> list[Row]:

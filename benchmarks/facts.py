@@ -8,21 +8,28 @@ import gzip
 import json
 import os
 import random
+import zlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import orjson
 
 VARIABLE: Final = "FACTSTR_BENCH_DATA"
-"""Names a file of facts as NDJSON, gzip or plain: {"event_type": …, "payload": {"case": {"id": …}, …}}."""
+SHAPE: Final = '{"event_type": "…", "payload": {"case": {"id": "…"}, …}}'
+"""Of every line of the file that the variable names. The text between the quotes is of any kind, and so is the rest."""
 
 _INCIDENTS: Final = Path(__file__).parents[2] / "shared" / "data" / "incidents.ndjson.gz"
 _CASE: Final = "\ue000case\ue000"
 """Stands for the case in a template. A private character, so that no data holds it."""
 
 COMMON_TYPE: Final = "Accepted"
-COMMON_MEMBER: Final = '"impact":"Medium"'
+_COMMON: Final = {"impact": "Medium"}
+COMMON_MEMBER: Final = orjson.dumps(_COMMON).decode()[1:-1]
 """Both hold for more than half of the incidents."""
+
+
+class FactsUnusable(Exception):
+    """The named file does not hold facts as they are needed. Says where, and what is wrong."""
 
 
 class Fact(NamedTuple):
@@ -37,14 +44,21 @@ class _Template(NamedTuple):
     case: str
     before: str
     after: str
+    is_common: bool
+    """Whether it holds `COMMON_MEMBER`."""
 
 
 class FactSource:
     """Any number of facts, the same ones in every run."""
 
-    def __init__(self, origin: str, lines: list[dict[str, object]]) -> None:
+    def __init__(self, origin: str, templates: list[_Template]) -> None:
+        """`templates` are not empty."""
         self.origin = origin
-        self._templates = [_template(line) for line in lines]
+        self._templates = templates
+        common = [number for number, template in enumerate(templates) if template.is_common]
+        self.has_common_member = bool(common)
+        """Whether any fact holds `COMMON_MEMBER`. Where none does, nothing can be asked about it."""
+        self._first_common = common[0] if common else 0
 
     def __len__(self) -> int:
         """After so many facts they begin again, as another lap."""
@@ -52,21 +66,26 @@ class FactSource:
 
     def fact(self, number: int) -> Fact:
         lap, index = divmod(number, len(self._templates))
-        event_type, case, before, after = self._templates[index]
+        event_type, case, before, after, _ = self._templates[index]
         return Fact(event_type, f"{before}{case}/{lap}{after}" if lap else f"{before}{case}{after}")
 
     def fact_of_case(self, number: int, case: str) -> Fact:
-        _, _, before, after = self._templates[number % len(self._templates)]
-        return Fact(COMMON_TYPE, f"{before}{case}{after}")
+        """Number 0 holds the common member."""
+        template = self._templates[(self._first_common + number) % len(self._templates)]
+        return Fact(COMMON_TYPE, f"{template.before}{case}{template.after}")
 
 
 def fact_source() -> FactSource:
-    """The file that the variable names, or the incidents beside the repository, or generated facts."""
+    """The file that the variable names, or the incidents beside the repository, or generated facts.
+
+    Raises FactsUnusable.
+    """
     named = os.environ.get(VARIABLE)
     path = Path(named) if named else _INCIDENTS
     if named or path.is_file():
         return FactSource(path.name, _read(path))
-    return FactSource("generated", generated_incidents(65_536))
+    incidents = generated_incidents(65_536)
+    return FactSource("generated", [_template(incident) for incident in incidents])
 
 
 def prepared_facts(events: int) -> int:
@@ -113,18 +132,34 @@ def generated_incidents(count: int, seed: int = 2013) -> list[dict[str, object]]
     return [incident(number) for number in range(count)]
 
 
-def _read(path: Path) -> list[dict[str, object]]:
-    data = path.read_bytes()
-    text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    return [orjson.loads(line) for line in text.splitlines() if line.strip()]
+def _read(path: Path) -> list[_Template]:
+    try:
+        data = path.read_bytes()
+        text = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise FactsUnusable(f"{path}: {error}") from error
+    templates = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                templates.append(_template(orjson.loads(line)))
+            except ValueError as error:
+                raise FactsUnusable(f"{path}:{number}: {error}") from error
+    if not templates:
+        raise FactsUnusable(f"{path}: there are no facts in it")
+    return templates
 
 
-def _template(line: dict[str, object]) -> _Template:
-    event_type, payload = line["event_type"], line["payload"]
-    assert isinstance(event_type, str)
-    assert isinstance(payload, dict)
-    case = payload["case"]["id"]
-    marked = {**payload, "case": {**payload["case"], "id": _CASE}}
-    before, after = orjson.dumps(marked).decode().split(_CASE)
+def _template(line: object) -> _Template:
+    """Raises ValueError for what is no fact that belongs to a case."""
+    match line:
+        case {"event_type": str(event_type), "payload": {"case": {"id": str(case), **others}} as payload}:
+            marked = {**payload, "case": {**others, "id": _CASE}}
+        case _:
+            raise ValueError(f"a line must be of the form {SHAPE}")
+    before, _, after = orjson.dumps(marked).decode().partition(_CASE)
+    if _CASE in after:
+        raise ValueError(f"a payload must not hold {_CASE!a}")
     # What is put between is a case's name in JSON, without the quotes.
-    return _Template(event_type, json.dumps(case, ensure_ascii=False)[1:-1], before, after)
+    name = json.dumps(case, ensure_ascii=False)[1:-1]
+    return _Template(event_type, name, before, after, _COMMON.items() <= payload.items())

@@ -1,27 +1,25 @@
 """UmaDB's clients, in a process of their own: its threads must not share an interpreter with those who load FACTSTR.
 
-Started by `benchmarks.peer`. Commands come as lines of JSON, each is answered by a line; the process ends with its
-input. One client that all threads share is the fastest that UmaDB has, and it releases the interpreter while it waits.
+Started by `benchmarks.peer`. One client that all threads share is the fastest that UmaDB has, and it releases the
+interpreter while it waits.
 """
 
 import gc
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from itertools import count
 from threading import Thread
 from time import perf_counter, process_time
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import umadb
 
+from benchmarks.commanded import Answer, obey
 from benchmarks.facts import Fact, fact_source, prepared_facts
-from benchmarks.ledger import CheckFailed, check
+from benchmarks.ledger import check
 from benchmarks.stream_facts import stream_fact
-
-Answer = Mapping[str, Any]
 
 _CONTEXT_MEMBERS: Final = ("case", "subject")
 """What a context is of, whichever facts they are."""
@@ -122,21 +120,9 @@ class Client:
 
 
 def _text(value: object) -> object:
-    return value["id"] if isinstance(value, dict) else value
-
-
-def _main(address: str, tagged: str) -> None:
-    client = Client(address, every_member=tagged == "every-member")
-    gc.disable()
-    for line in sys.stdin:
-        command = json.loads(line)
-        try:
-            answer = client.commands[command.pop("do")](**command)
-        except CheckFailed as failed:
-            answer = {"check_failed": str(failed)}
-        print(json.dumps(answer), flush=True)
-        gc.collect()
+    return value["id"] if isinstance(value, dict) and "id" in value else value
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    listens, tagged = sys.argv[1:]
+    obey(Client(listens, every_member=tagged == "every-member").commands)

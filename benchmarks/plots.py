@@ -3,7 +3,7 @@
 Lines are medians over the rounds, shades the extremes. What a run did not measure is left out.
 """
 
-import sys
+from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.comparison import Spread
-from benchmarks.recorded import Run, read
+from benchmarks.recorded import Run, named_run
 
 Lines = Mapping[str, Mapping[float, Spread]]
 """By name, and by what is on the horizontal axis."""
@@ -179,6 +179,13 @@ def _counted(value: float, _: object) -> str:
     return f"{value:g}"
 
 
+def _main() -> None:
+    parser = ArgumentParser(prog="python -m benchmarks.plots", description="Draws the plots of a run.")
+    parser.add_argument("run", metavar="FILE", type=named_run, help="what the run wrote with --json")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where to draw, as SVG and as PNG")
+    given = parser.parse_args()
+    print(f"drawn: {', '.join(draw(given.run, given.folder)) or 'nothing'}")
+
+
 if __name__ == "__main__":
-    file, directory = map(Path, sys.argv[1:])
-    print(f"drawn: {', '.join(draw(read(file), directory))}")
+    _main()

@@ -20,7 +20,7 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.fresh import with_schema, without_schema
 from tests.postgres.processes import children, process
 
-VARIABLE: Final = "FACTSTR_BENCHMARK_POSTGRES_URL"
+VARIABLE: Final = "FACTSTR_BENCH_POSTGRES_URL"
 """Names the server to measure on, instead of one of the benchmark's own."""
 
 DURABLE: Final = {"fsync": "on", "synchronous_commit": "on"}

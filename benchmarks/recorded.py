@@ -1,6 +1,7 @@
 """A whole run: what `--json` writes, and what the page and the plots are made from."""
 
-from dataclasses import dataclass
+from argparse import ArgumentTypeError
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -13,16 +14,16 @@ from benchmarks.wanted import Figure
 
 @dataclass(frozen=True)
 class Run:
-    """Where, how much, and what was found."""
+    """Where, how much, and what was found so far."""
 
     machine: Machine
     data: str
     """Whose facts were appended."""
     preset: Preset
-    results: list[Result]
-    figures_wanted: list[Figure]
-    failures: dict[str, str]
-    skipped: dict[str, str]
+    results: list[Result] = field(default_factory=list)
+    figures_wanted: list[Figure] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def result(self, scenario: str) -> Result:
         """Empty where the scenario did not run."""
@@ -36,3 +37,11 @@ def write(run: Run, file: Path) -> None:
 
 def read(file: Path) -> Run:
     return msgspec.json.decode(file.read_bytes(), type=Run)
+
+
+def named_run(file: str) -> Run:
+    """For argparse, which tells what is wrong with an argument."""
+    try:
+        return read(Path(file))
+    except (OSError, msgspec.DecodeError) as error:
+        raise ArgumentTypeError(f"{file} does not hold a run: {error}") from error

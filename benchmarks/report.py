@@ -91,7 +91,7 @@ def _figure_table(table: FigureTable) -> Iterator[str]:
     yield "| | " + " | ".join(heads) + " |"
     yield "|---|" + "---:|" * len(heads)
     for row in table.rows:
-        cells = [_median(row.figures[head]) for head in heads]
+        cells = [_median(row.figures[head]) if head in row.figures else "" for head in heads]
         yield f"| {row.name} | " + " | ".join(cells) + " |"
     yield ""
     yield from (f"- {note}" for note in table.notes)

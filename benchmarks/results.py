@@ -15,7 +15,7 @@ class Setting(NamedTuple):
     preset: Preset
     source: FactSource
     folder: Path
-    """For its databases; empty, and gone after the run."""
+    """For its databases; empty, and gone after the scenario."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Table:
 
 @dataclass(frozen=True)
 class FigureRow:
-    """One variant's figures by their names, over all rounds."""
+    """One variant's figures by their names, over all rounds. Those that would say nothing of it are not there."""
 
     name: str
     figures: dict[str, Spread]
@@ -39,7 +39,7 @@ class FigureRow:
 
 @dataclass(frozen=True)
 class FigureTable:
-    """Rows of which each has the same figures, measured in the same rounds."""
+    """Rows measured in the same rounds. The first one has all figures."""
 
     title: str
     rows: list[FigureRow]

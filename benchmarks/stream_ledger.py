@@ -3,8 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from benchmarks.connection import Connection
 from benchmarks.facts import Fact
 from benchmarks.ledger import check
+from benchmarks.replay_check import says_caught_up
 from benchmarks.stream_facts import SUBJECTS, digest_of_batch, stream_fact, subject_of
 from factstr.v1 import event_store_service_pb2 as pb
 
@@ -41,6 +43,26 @@ class StreamLedger:
         """For streams of one subject each."""
         self._account()
         return self._by_subject[:streams]
+
+    async def check(self, connection: Connection) -> None:
+        """Reads the whole log, whoever else has read it: it holds what was acknowledged, batch by batch."""
+        self._account()
+        count = digest = 0
+        call = connection.stream_all(pb.StreamAllRequest(after_sequence_number=0).SerializeToString())
+        async for raw in call:
+            if says_caught_up(raw):
+                break
+            for batch in pb.StreamResponse.FromString(raw).batches.batches:
+                facts = [(record.sequence_number, record.payload) for record in batch.event_records]
+                digest = digest_of_batch(
+                    digest, batch.first_sequence_number, batch.last_sequence_number, facts
+                )
+                count += 1
+        call.cancel()
+        check(
+            (count, digest) == self._all,
+            f"the log holds {count} batches where {self._all[0]} were acknowledged, or other ones",
+        )
 
     def _account(self) -> None:
         """Called when nothing is under way: then the log has no gaps."""

@@ -67,20 +67,26 @@ async def worker(module: str = "benchmarks.stream_client", *arguments: str) -> A
 
 async def filled(store: str, plan: str, facts: int, contexts: int | None = None) -> None:
     """Makes a log (`benchmarks.filling`) in the store of a URL."""
-    words = ["-m", "benchmarks.filling", store, plan, str(facts)]
+    words = [store, plan, str(facts)]
     if contexts is not None:
         words.append(str(contexts))
+    await printed("benchmarks.filling", *words)
+
+
+async def printed(module: str, *arguments: str) -> str:
+    """What a module prints that is run to its end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *words, stdin=DEVNULL, env=_environment(), cwd=_ROOT
+        sys.executable, "-m", module, *arguments, stdin=DEVNULL, stdout=PIPE, env=_environment(), cwd=_ROOT
     )
     try:
-        code = await process.wait()
+        output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.terminate()
             await process.wait()
-    if code:
-        raise ProcessFailed(f"filling a log ended with code {code}")
+    if process.returncode:
+        raise ProcessFailed(f"{module} {' '.join(arguments)} ended with code {process.returncode}")
+    return output.decode()
 
 
 def _environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ from benchmarks.scenarios import (
     delivery,
     filtered,
     postgresql,
+    python_client,
     replay,
     scale,
     stuck,
@@ -27,5 +28,6 @@ SCENARIOS: Final[Mapping[str, Callable[[Setting], Awaitable[Result]]]] = {
     "delivery": delivery.run,
     "filtered": filtered.run,
     "stuck": stuck.run,
+    "python_client": python_client.run,
     "postgresql": postgresql.run,
 }

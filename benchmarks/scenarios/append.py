@@ -45,21 +45,23 @@ async def run(setting: Setting) -> Result:
 async def _measure(setting: Setting, result: Result, events: int, callers: int) -> None:
     preset = setting.preset
     name = f"append-{events}-{callers}"
+    is_wanted = callers == COMPARED_CALLERS[events]
     async with bench(setting, name) as place, peers(setting.folder) as others:
         appends = Appends(place.connection, prepared_requests(setting.source, events))
-        inserts = _row_inserts(setting, name, events) if callers == COMPARED_CALLERS[events] else None
+        inserts = _row_inserts(setting, name, events) if is_wanted else None
         append, keyed = _appends(place, appends, events, callers, preset.seconds)
         limited = [place.limit(callers, preset.seconds), append, keyed]
         beside = [append, *[await peer.appends(events, callers, preset.seconds) for peer in others]]
         if inserts:
             beside.append(_inserting(inserts, preset.seconds))
-        samples = await measured([*limited, *beside[1:]], preset.rounds)
+        rounds = preset.rounds if is_wanted else preset.other_rounds
+        samples = await measured([*limited, *beside[1:]], rounds)
         title = f"Appends of {counted(events, 'event')}, {counted(callers, 'caller')}"
         result.tables.append(Table(title, "rate", rows_of(limited, samples, "rate")))
         if beside[1:]:
             rows = rows_of(beside, samples, "events")
             result.tables.append(Table(f"{title}, beside others", "events", rows, "FACTSTR's append"))
-        if callers == COMPARED_CALLERS[events]:
+        if is_wanted:
             result.wanted.update(_wanted(events, samples))
         repeats = await appends.check_repeats()
         result.checks.append(f"{name}: {await appends.ledger.check(place.connection)}; {repeats}")

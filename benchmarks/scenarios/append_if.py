@@ -29,6 +29,7 @@ async def run(setting: Setting) -> Result:
     result = Result("append_if")
     for callers in setting.preset.callers:
         name = f"append_if-{callers}"
+        is_wanted = callers == COMPARED_CALLERS[1]
         async with bench(setting, name) as place:
             distinct = DistinctContexts(place.connection, setting.source)
             rows, samples = await compared(
@@ -41,10 +42,10 @@ async def run(setting: Setting) -> Result:
                         1,
                     ),
                 ],
-                setting.preset.rounds,
+                setting.preset.rounds if is_wanted else setting.preset.other_rounds,
                 "rate",
             )
-            if callers == COMPARED_CALLERS[1]:
+            if is_wanted:
                 own, empty = samples["append_if, own context"], samples["empty unary call"]
                 result.wanted[CONDITIONAL] = Found(ratios_of_rates(own, empty))
             title = f"Conditional appends, {callers} caller{'s' * (callers > 1)}, each with the right version"
@@ -69,7 +70,7 @@ async def _contended(setting: Setting, result: Result) -> None:
                     1,
                 ),
             ],
-            setting.preset.rounds,
+            setting.preset.other_rounds,
             "rate",
         )
         committed = len(contended.versions)

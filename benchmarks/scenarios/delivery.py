@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from itertools import count
 from time import perf_counter
 
-from benchmarks.comparison import Spread
+from benchmarks.comparison import Spread, in_turn
 from benchmarks.connection import FOLLOW, STREAM_ALL, Connection, connected
 from benchmarks.processes import ServerProcess, empty_server, factstr_server
 from benchmarks.results import FigureRow, FigureTable, Result, Setting
@@ -35,7 +35,6 @@ async def run(setting: Setting) -> Result:
 
 
 async def _measure(setting: Setting, result: Result, subscribers: int) -> None:
-    sizes = setting.preset.streams
     name = f"{subscribers:,} subscriber{'s' * (subscribers > 1)}"
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(
@@ -49,9 +48,8 @@ async def _measure(setting: Setting, result: Result, subscribers: int) -> None:
             kinds.append(kind(process, connection, client, subscribers))
         for measured in kinds:
             await measured.subscribe()
-        for number in range(sizes.rounds + 1):
-            for measured in kinds if number % 2 else reversed(kinds):
-                await measured.round(sizes.deliveries, counted=bool(number))
+        for measured, counted in in_turn(kinds, setting.preset.other_rounds):
+            await measured.round(setting.preset.streams.deliveries, counted=counted)
         result.figures.append(
             FigureTable(
                 f"One fact to {name}",

@@ -1,6 +1,7 @@
 """Appends beside filtered subscribers, each of which waits for one fact in a thousand.
 
-Checked: every subscriber was brought exactly the facts of its subject, in order, with the range of their commit.
+Checked: every subscriber was brought exactly the facts of its subject, in order, with the range of their commit; and
+the log, with subscribers and without, holds what was acknowledged.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from benchmarks.load import Sample, many_at_once
 from benchmarks.processes import ServerProcess, factstr_server
 from benchmarks.results import Expectation, Result, Setting, Table, at_least
 from benchmarks.scenarios.append import append_request
-from benchmarks.stream_facts import stream_fact, subject_query
+from benchmarks.stream_facts import SUBJECTS, stream_fact, subject_query
 from benchmarks.stream_ledger import StreamLedger
 from benchmarks.workers import Worker, worker
 from factstr.v1 import event_store_service_pb2 as pb
@@ -60,7 +61,7 @@ async def run(setting: Setting) -> Result:
                     Variant(appends.place.name, appends.measure, load._asdict(), load.events)
                     for appends in appended
                 ],
-                sizes.rounds,
+                setting.preset.other_rounds,
                 "rate",
             )
             for appends, row in zip(appended, rows, strict=True):
@@ -68,9 +69,11 @@ async def run(setting: Setting) -> Result:
             result.tables.append(Table(f"Appends of {load.name}", "rate", rows, places[0].name))
             result.expectations.extend(_expectations(load, rows[1:]))
         for place in places:
+            await place.check()
             result.peak_memory_mib[place.name] = place.server.peak_memory_mib() or 0
             result.checks.append(
-                f"{place.name}: {place.ledger.head:,} facts appended, each delivered exactly to whom it matches"
+                f"{place.name}: {place.ledger.head:,} facts read back as they were acknowledged, each delivered "
+                "exactly to whom it matches"
             )
     return result
 
@@ -106,6 +109,14 @@ class _Place:
             return 0
         answer = await self._client.ask("settle", name=self.name, expected=expected)
         return float(answer["last_arrival"])
+
+    async def check(self) -> None:
+        """One more fact of each subject comes after whatever a subscriber was brought that it should not have been."""
+        numbers = range(SUBJECTS)
+        response = await self.connection.append(append_request(list(map(stream_fact, numbers))))
+        self.ledger.acknowledged(response, numbers)
+        await self.settle()
+        await self.ledger.check(self.connection)
 
 
 class _Appends:

@@ -78,9 +78,9 @@ async def run(setting: Setting) -> Result:
                 logs.append(_Log(plan, facts, recorded, client, server=server, ready=ready, peers=others))
             for log in logs:
                 await log.record()
-            for _ in range(setting.preset.streams.rounds):
+            for number in range(setting.preset.rounds):
                 for log in logs:
-                    await log.measure_all()
+                    await log.measure_all(backwards=bool(number % 2))
             for log in logs:
                 result.figures.append(log.table())
                 result.expectations.extend(log.expectations())
@@ -94,6 +94,11 @@ async def run(setting: Setting) -> Result:
         "equal to what was committed"
     )
     return result
+
+
+async def _read(peer: Peer) -> _Measured:
+    read = await peer.read()
+    return _Measured(read.seconds, read.server_cpu_seconds, read.load_cpu_seconds)
 
 
 class _Log:
@@ -125,13 +130,12 @@ class _Log:
         await self.measure_all()
         self._samples.clear()
 
-    async def measure_all(self) -> None:
-        for kind in _KINDS:
-            self._samples[kind.name].append(await self._replay(kind))
-        for peer in self._peers:
-            read = await peer.read()
-            measured = _Measured(read.seconds, read.server_cpu_seconds, read.load_cpu_seconds)
-            self._samples[peer.name].append(measured)
+    async def measure_all(self, *, backwards: bool = False) -> None:
+        """Each kind and each peer once."""
+        readers: list[_Kind | Peer] = [*_KINDS, *self._peers]
+        for reader in reversed(readers) if backwards else readers:
+            measured = await (self._replay(reader) if isinstance(reader, _Kind) else _read(reader))
+            self._samples[reader.name].append(measured)
 
     async def _replay(self, kind: _Kind, record: str | None = None) -> _Measured:
         server = self._ready if kind.ready else self.server
@@ -158,27 +162,36 @@ class _Log:
         return FigureTable(
             f"Replay of {self._facts:,} facts in {self.plan}",
             [
-                *(FigureRow(kind.name, self._figures(kind.name, parsed=kind.parse)) for kind in _KINDS),
-                *(FigureRow(f"{peer.name}, read", self._figures(peer.name)) for peer in self._peers),
+                *(FigureRow(kind.name, self._figures(kind.name) | self._ratios(kind)) for kind in _KINDS),
+                *(
+                    FigureRow(f"{peer.name}, read", self._figures(peer.name) | self._ratios_of(peer.name))
+                    for peer in self._peers
+                ),
             ],
             [
-                "facts of the log per second; of the filtered stream those that it looks through",
+                "facts of the log per second; of the filtered stream those that it looks through: no ratio",
                 "busy: a core's share of the time that the server and the client took; the one near 1 bounds the rate",
             ],
         )
 
-    def _figures(self, name: str, *, parsed: bool = True) -> dict[str, Spread]:
+    def _figures(self, name: str) -> dict[str, Spread]:
         samples = self._samples[name]
-        limits = self._samples[_KINDS[0 if parsed else 1].name]
         return {
             "facts/s": self.rate(name),
             "facts per server CPU second": self.rate_of_cpu(name),
             "server CPU ns/fact": Spread.of(s.server_cpu / self._facts * 1e9 for s in samples),
             "server busy": Spread.of(s.server_cpu / s.seconds for s in samples),
             "client busy": Spread.of(s.client_cpu / s.seconds for s in samples),
-            "of the ready messages' rate": Spread.of(
-                limit.seconds / s.seconds for s, limit in zip(samples, limits, strict=True)
-            ),
+        }
+
+    def _ratios(self, kind: _Kind) -> dict[str, Spread]:
+        if kind.group is not None:
+            return {}
+        return self._ratios_of(kind.name, _KINDS[0 if kind.parse else 1])
+
+    def _ratios_of(self, name: str, limit: _Kind = _KINDS[0]) -> dict[str, Spread]:
+        return {
+            "of the ready messages' rate": self.times_the_rate(limit.name, name),
             **{f"times {peer.name}'s": self.times_the_rate(peer.name, name) for peer in self._peers},
         }
 
@@ -188,8 +201,8 @@ class _Log:
     def rate_of_cpu(self, name: str) -> Spread:
         return Spread.of(self._facts / sample.server_cpu for sample in self._samples[name])
 
-    def times_the_rate(self, peer: str, name: str = LOOKED_AT.name) -> Spread:
-        own, other = self._samples[name], self._samples[peer]
+    def times_the_rate(self, limit: str, name: str = LOOKED_AT.name) -> Spread:
+        own, other = self._samples[name], self._samples[limit]
         return Spread.of(b.seconds / a.seconds for a, b in zip(own, other, strict=True))
 
     def expectations(self) -> list[Expectation]:

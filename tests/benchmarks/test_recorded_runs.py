@@ -3,16 +3,21 @@
 `run.json` is a part of a quick run. Where the shape of runs changes, it is recorded again.
 """
 
+from argparse import ArgumentTypeError
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure as Drawing
 
+from benchmarks import plots
 from benchmarks.comparison import Spread
 from benchmarks.page import PLOTS, page
 from benchmarks.plots import draw
-from benchmarks.recorded import Run, read, write
-from benchmarks.results import Found, Result
+from benchmarks.recorded import Run, named_run, read, write
+from benchmarks.report import as_markdown
+from benchmarks.results import FigureRow, FigureTable, Found, Result
 from benchmarks.wanted import CONTEXT, HUNDREDS, SCALE, SINGLES, Figure, of_peer, wanted_figures
 
 ONE = Spread(1.0, 0.9, 1.1)
@@ -33,6 +38,14 @@ def test_every_plot_is_drawn_as_svg_and_as_png(run: Run, tmp_path: Path) -> None
     assert {file.name for file in tmp_path.iterdir()} == {
         f"{name}.{kind}" for name in PLOTS for kind in ("svg", "png")
     }
+
+
+@pytest.mark.parametrize("name", ["throughput", "context-query", "delivery"])
+def test_a_line_joins_what_was_measured_at_several_sizes(run: Run, name: str) -> None:
+    axes = Drawing().add_subplot()
+    plots.PLOTS[name](run, axes)
+    assert [line.get_label() for line in axes.lines if len(np.asarray(line.get_xdata())) < 2] == []
+    assert len(axes.lines) >= 2
 
 
 def test_the_same_run_gives_the_same_plots(run: Run, tmp_path: Path) -> None:
@@ -57,6 +70,42 @@ def test_the_page_tells_figures_scenarios_and_machine_and_shows_the_plots(run: R
     for name in PLOTS:
         assert f"](performance/{name}.svg)" in text
     assert f"- cpu: {run.machine['cpu']}" in text
+
+
+@pytest.mark.parametrize("scenario", ["append", "context_query", "scale", "replay", "delivery", "filtered"])
+def test_the_page_shows_the_plots_that_are_drawn_and_no_others(
+    run: Run, tmp_path: Path, scenario: str
+) -> None:
+    part = replace(run, results=[run.result(scenario)])
+    text = page(part)
+    assert {name for name in PLOTS if f"](performance/{name}.svg)" in text} == set(draw(part, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("preset", "says"),
+    [("quick", "its logs were too small"), ("standard", "its largest log smaller"), ("full", None)],
+)
+def test_the_page_says_in_which_way_a_run_fell_short_of_a_full_one(
+    run: Run, preset: str, says: str | None
+) -> None:
+    text = page(replace(run, preset=replace(run.preset, name=preset)))
+    assert ("takes its place" in text) == (says is not None)
+    assert says is None or says in text
+
+
+def test_a_file_without_a_run_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"absent\.json does not hold a run: .*No such file"):
+        named_run(str(tmp_path / "absent.json"))
+    (tmp_path / "empty.json").write_bytes(b"")
+    with pytest.raises(ArgumentTypeError, match=r"empty\.json does not hold a run"):
+        named_run(str(tmp_path / "empty.json"))
+
+
+def test_a_figure_that_says_nothing_of_a_row_is_left_empty() -> None:
+    rows = [FigureRow("all", {"facts/s": ONE, "of it": ONE}), FigureRow("a part", {"facts/s": ONE})]
+    assert "| a part | 1.00 (0.90 to 1.10) |  |" in as_markdown(
+        Result("replay", figures=[FigureTable("", rows)])
+    )
 
 
 def test_the_page_of_a_run_that_failed_says_so(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from time import perf_counter
 
 from benchmarks.connection import Connection, connected
@@ -11,7 +12,6 @@ from benchmarks.processes import ServerProcess, factstr_server_on
 from benchmarks.results import Result, Setting
 from benchmarks.scenarios.context_query import ServedLog
 from benchmarks.scenarios.filled_log import FilledLog, facts_beside
-from benchmarks.scenarios.slowdown import bounded_memory
 from benchmarks.workers import filled
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.stores.opening import store_by_url
@@ -27,7 +27,19 @@ WHERE relkind = 'r' AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspna
 class LargeLog:
     """A log, its server, and its store in this process, as one more server has it."""
 
-    def __init__(self, log: FilledLog, server: ServerProcess, connection: Connection, store: Store) -> None:
+    def __init__(
+        self,
+        log: FilledLog,
+        url: str,
+        said: Path,
+        *,
+        server: ServerProcess,
+        connection: Connection,
+        store: Store,
+    ) -> None:
+        """`said`: where servers of `url` write what they say."""
+        self._url = url
+        self._said = said
         self.log = log
         self.server = server
         self.connection = connection
@@ -63,7 +75,15 @@ class LargeLog:
 
     async def check(self, result: Result) -> None:
         result.checks.append(f"log of {self.size:,}: {await self.log.ledger.check(self.connection)}")
-        bounded_memory(self.served, result)
+
+    @asynccontextmanager
+    async def served_afresh(self) -> AsyncIterator[ServedLog]:
+        """By one more server, which has done nothing yet."""
+        async with (
+            factstr_server_on(self._url, self._said.with_suffix(".fresh.log")) as server,
+            connected(server.address) as connection,
+        ):
+            yield ServedLog(server, connection, self.log)
 
 
 @asynccontextmanager
@@ -79,16 +99,15 @@ async def large_logs(setting: Setting, database: Database, result: Result) -> As
             with database.connect() as connection:
                 connection.execute(f'VACUUM ANALYZE "{schema}".records')
                 [(stored,)] = connection.execute(_STORED, (schema,)).fetchall()
-            server = await stack.enter_async_context(
-                factstr_server_on(url, setting.folder / f"log-{size}.log")
-            )
+            said = setting.folder / f"log-{size}.log"
+            server = await stack.enter_async_context(factstr_server_on(url, said))
             connected_to = await stack.enter_async_context(connected(server.address))
             store = store_by_url(url, StoreOptions())
             await store.open()
             stack.push_async_callback(store.close)
             log = FilledLog(setting.source, size, setting.preset.contexts)
             log.loaded()
-            logs.append(LargeLog(log, server, connected_to, store))
+            logs.append(LargeLog(log, url, said, server=server, connection=connected_to, store=store))
             share = logs[-1].common / size
             result.notes.append(
                 f"log of {size:,}: filled through the store with {rate:,.0f} facts/s; {share:.0%} of it hold the "

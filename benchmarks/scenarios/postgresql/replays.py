@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple
 
-from benchmarks.comparison import Spread
+from benchmarks.comparison import Spread, in_turn
 from benchmarks.facts import COMMON_MEMBER, Fact
 from benchmarks.ledger import check
 from benchmarks.replay_check import frames_digest, says_caught_up
@@ -84,10 +84,8 @@ class _Replays:
 
 async def measure(setting: Setting, logs: Sequence[LargeLog], result: Result) -> None:
     replays = [_Replays(log, filtered=filtered) for filtered in (False, True) for log in logs]
-    rounds = setting.preset.streams.rounds
-    for number in range(rounds + 1):
-        for each in replays if number % 2 else reversed(replays):
-            await each.replay(counted=bool(number))
+    for each, counted in in_turn(replays, setting.preset.rounds):
+        await each.replay(counted=counted)
     by_kind = defaultdict(list)
     for each in replays:
         by_kind[each.name].append(each)
