@@ -96,6 +96,11 @@ class CompiledQuery:
         )
         self.nothing = bool(filters) and not self._filters
 
+    @property
+    def alternatives(self) -> int:
+        """How many event types and payload predicates it holds."""
+        return sum(len(f.event_types or ()) + len(f.values) for f in self._canonical_filters)
+
     def matches(self, event_type: str, payload: Callable[[], bytes]) -> bool:
         """Whether a fact matches: the one exact answer. The payload is only asked for where it matters."""
         if self.everything:
