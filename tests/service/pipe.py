@@ -12,6 +12,8 @@ from factstr.v1 import event_store_service_pb2 as pb
 from tests.conformance.driver import Appended, Failure, NewFact, Query
 from tests.conformance.wire import Wire, failure_of, new_events, query_message
 from tests.service import raw
+from tests.service.wrapping_store import StallingStore
+from tests.waiting import until
 
 APPEND_STREAM = "EventStoreService/AppendStream"
 
@@ -125,3 +127,19 @@ def kinds(outcomes: Sequence[pb.AppendStreamOutcome]) -> list[str]:
 
 def reason(failure: pb.AppendFailure) -> str:
     return errors_pb2.ErrorReason.Name(failure.reason).removeprefix("ERROR_REASON_")
+
+
+async def stalled(pipe: Pipe, store: StallingStore) -> None:
+    """An item whose commit is under way and does not end."""
+    store.gate.clear()
+    await pipe.send(append(NewFact("first")))
+    await store.waiting.wait()
+
+
+def waiting(server: Wire) -> int:
+    """How many items do, in all pipelines."""
+    return sum(len(pipeline._waiting) for pipeline in server.server.log._pipelines)
+
+
+async def until_waiting(server: Wire, items: int) -> None:
+    await until(lambda: waiting(server) == items, f"{items} items wait")

@@ -13,7 +13,7 @@ from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import store_full, store_unavailable
 from factstr_server.contract.limits import MAX_RESPONSE_BYTES
-from factstr_server.log import append_pipeline, committer
+from factstr_server.log import committer
 from factstr_server.stores import paging
 from factstr_server.stores.postgres import conditions
 from factstr_server.stores.protocol import Advance, Outcome, Store
@@ -22,7 +22,18 @@ from tests.conformance.wire import Wire
 from tests.postgres.fresh import fresh_url
 from tests.service import raw
 from tests.service.conftest import serving
-from tests.service.pipe import Pipe, append, append_if, committed, kinds, piped, reason, refusal
+from tests.service.pipe import (
+    append,
+    append_if,
+    committed,
+    kinds,
+    piped,
+    reason,
+    refusal,
+    stalled,
+    until_waiting,
+    waiting,
+)
 from tests.service.wrapping_store import FailingStore, StallingStore, WrappingStore
 from tests.stores.opened import url_of
 from tests.waiting import until
@@ -186,21 +197,6 @@ async def test_what_waits_is_committed_together_and_answered_in_one_message() ->
         assert pipe.messages == 2
 
 
-async def stalled(pipe: Pipe, store: StallingStore) -> None:
-    """An item whose commit is under way and does not end."""
-    store.gate.clear()
-    await pipe.send(append(NewFact("first")))
-    await store.waiting.wait()
-
-
-def waiting(server: Wire) -> int:
-    return sum(len(pipeline._waiting) for pipeline in server.server.log._pipelines)
-
-
-async def until_waiting(server: Wire, items: int) -> None:
-    await until(lambda: waiting(server) == items, f"{items} items wait")
-
-
 async def test_long_answers_are_cut_into_messages_that_any_client_takes(server: Wire) -> None:
     async with piped(server) as pipe:
         await pipe.send(*(append(*[INVALID] * 20) for _ in range(1_000)))
@@ -252,7 +248,7 @@ async def test_another_callers_appends_go_on_beside_a_pipeline_that_fails() -> N
     async with serving(StallingStore) as (server, store), piped(server) as pipe:
         await stalled(pipe, store)
         other = asyncio.create_task(server.append([NewFact("other")]))
-        await until_waiting(server, 1)
+        await until(lambda: len(server.server.log._committer._queue) == 1, "it is queued")
         await pipe.send(append(SMALL))
         store.gate.set()
         assert await pipe.firsts(1) == [1]
@@ -310,42 +306,6 @@ async def test_a_full_queue_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
         await asyncio.gather(first, second)
 
 
-async def test_nothing_more_is_read_while_too_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append_pipeline, "MAX_WAITING_APPENDS", 10)
-    async with serving(StallingStore) as (server, store), piped(server) as pipe:
-        await stalled(pipe, store)
-        sending = asyncio.create_task(send_all(pipe, [append(SMALL)] * 200))
-        await until_waiting(server, 10)
-        other = asyncio.create_task(server.info())
-        await other
-        assert waiting(server) == 10
-        store.gate.set()
-        assert await pipe.firsts(201) == list(range(1, 202))
-        await sending
-
-
-async def send_all(pipe: Pipe, items: list[pb.AppendStreamItem]) -> None:
-    for item in items:
-        await pipe.send(item)
-
-
-async def test_the_room_of_all_pipelines_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append_pipeline, "MAX_ALL_WAITING_BYTES", 10_000)
-    async with serving(StallingStore) as (server, store), piped(server) as one, piped(server) as other:
-        await stalled(one, store)
-        sending = asyncio.create_task(send_all(one, [append(SMALL)] * 50))
-        await until(lambda: waiting(server) >= 9, "the room is used up")
-        await other.send(*[append(SMALL)] * 3)
-        await server.info()
-        before = waiting(server)
-        assert before < 20
-        store.gate.set()
-        firsts = await one.firsts(51) + await other.firsts(3)
-        assert sorted(firsts) == list(range(1, 55))
-        await sending
-        await until(lambda: server.server.log._pipeline_room.used == 0, "the room is free again")
-
-
 async def test_a_server_that_stops_answers_the_run_under_way_and_tries_nothing_more() -> None:
     async with serving(StallingStore) as (server, store), piped(server) as pipe:
         await stalled(pipe, store)
@@ -370,15 +330,6 @@ async def test_what_a_client_that_leaves_had_waiting_is_not_committed() -> None:
         store.gate.set()
         assert (await server.append([SMALL])).first == 2
         assert server.server.log._pipeline_room.used == 0
-
-
-async def test_a_slow_reader_of_outcomes_holds_up_nobody_else(served_store: Wire) -> None:
-    async with piped(served_store) as pipe:
-        for _ in range(20):
-            await pipe.send(*[append(SMALL)] * 50)
-        for _ in range(20):
-            await served_store.append([SMALL])
-        assert len(await pipe.firsts(1_000)) == 1_000
 
 
 async def test_a_deadline_ends_the_stream_and_leaves_the_log_whole(server: Wire) -> None:

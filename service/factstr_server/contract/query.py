@@ -111,6 +111,11 @@ class CompiledQuery:
         """
         return 20 + payload_size // 32 + self._nodes + self._nodes_beside_arrays * payload_size // 4
 
+    @property
+    def alternatives(self) -> int:
+        """How many event types and payload predicates it holds."""
+        return sum(len(f.event_types or ()) + len(f.values) for f in self._canonical_filters)
+
     def matches(self, event_type: str, payload: Callable[[], bytes]) -> bool:
         """Whether a fact matches: the one exact answer. The payload is only asked for where it matters."""
         if self.everything:

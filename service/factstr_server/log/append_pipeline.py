@@ -7,13 +7,16 @@ Invariants:
   after a failed item is tried before somebody knows of the failure.
 - Answers come in the order of the items, those that were refused before they could wait among them.
 - A failure of the store ends the pipeline after the answers to everything before it.
-- What waits is bounded for one pipeline and for all of them: whoever puts waits for room first, and may then go beyond
-  it by one message.
+- What waits is bounded for one pipeline and for all of them, by what it takes in memory: whoever puts looks for room
+  before each item, and may then go beyond it by that one.
+- A pipeline may always have its least share waiting, however much others have: a caller that does not take its answers
+  holds up nobody else.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeAlias
 
 from factstr_server.contract.append import PreparedAppend
@@ -21,18 +24,25 @@ from factstr_server.contract.errors import Refusal
 from factstr_server.stores.protocol import AppendOutcome, Undecided
 
 MAX_RUN_APPENDS: Final = 1_024
-MAX_RUN_BYTES: Final = 1024 * 1024
-"""So that a few pipelines fit into one group. A single append may be larger."""
+MAX_RUN_COST: Final = 2 * 1024 * 1024
+"""So that a few pipelines fit into one group. A single append may cost more."""
 
 MAX_WAITING_APPENDS: Final = 4_096
-MAX_WAITING_BYTES: Final = 4 * 1024 * 1024
-"""Of one pipeline; beyond it nothing more is read from its caller."""
+MAX_WAITING_COST: Final = 4 * 1024 * 1024
+"""Of one pipeline; beyond it nothing more is taken from its caller."""
 
-MAX_ALL_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Of all pipelines."""
+MAX_ALL_WAITING_COST: Final = 64 * 1024 * 1024
+"""Of all pipelines, but for their least shares."""
 
-_APPEND_OVERHEAD_BYTES: Final = 1_024
-"""What an append that waits takes beside its events."""
+LEAST_SHARE_COST: Final = 256 * 1024
+
+_ITEM_COST: Final = 768
+_EVENT_COST: Final = 256
+"""Bytes that an item that waits, and each of its events, takes beside what was sent."""
+
+_CONDITION_FACTOR: Final = 4
+_ALTERNATIVE_COST: Final = 256
+"""How many times its bytes a condition's parsed query takes, and each of its alternatives beside that."""
 
 Item: TypeAlias = PreparedAppend | Refusal
 """An append, or why there is none."""
@@ -48,33 +58,35 @@ class Answer(NamedTuple):
 class _Waiting(NamedTuple):
     correlation_id: int
     item: Item
-
-    @property
-    def size(self) -> int:
-        return self.item.size if isinstance(self.item, PreparedAppend) else 0
-
-    @property
-    def cost(self) -> int:
-        return self.size + _APPEND_OVERHEAD_BYTES
+    cost: int
+    """About what it takes in memory, in bytes."""
 
 
 class Room:
-    """What may wait in all pipelines together."""
+    """What waits in all pipelines together."""
 
     def __init__(self) -> None:
         self.used = 0
-        self._freed = asyncio.Event()
+        self._wanted: set[asyncio.Event] = set()
 
-    async def wait(self, *, while_full: Callable[[], bool]) -> None:
-        """Until there is room here and in what the caller asks of."""
-        while self.used >= MAX_ALL_WAITING_BYTES or while_full():
-            self._freed.clear()
-            await self._freed.wait()
+    @property
+    def is_full(self) -> bool:
+        return self.used >= MAX_ALL_WAITING_COST
+
+    @contextmanager
+    def wanted(self, freed: asyncio.Event) -> Iterator[None]:
+        """Meanwhile the event is set as often as something is taken out and room is left."""
+        self._wanted.add(freed)
+        try:
+            yield
+        finally:
+            self._wanted.discard(freed)
 
     def change(self, cost: int) -> None:
         self.used += cost
-        if cost <= 0:
-            self._freed.set()
+        if cost < 0 and not self.is_full:
+            for freed in self._wanted:
+                freed.set()
 
 
 class AppendPipeline:
@@ -94,20 +106,34 @@ class AppendPipeline:
         self._look_up = look_up
         self._waiting: deque[_Waiting] = deque()
         self._cost = 0
+        self._freed = asyncio.Event()
         self._work = asyncio.Event()
         self._ended = False
         self._failure: Exception | None = None
 
     async def room(self) -> None:
         """Waits until more may be put."""
-        await self._room.wait(while_full=self._is_full)
+        if self.is_full:
+            with self._room.wanted(self._freed):
+                while self.is_full:
+                    self._freed.clear()
+                    await self._freed.wait()
 
-    def put(self, correlation_id: int, item: Item) -> None:
-        """What comes after the end is dropped: nobody would answer it."""
+    @property
+    def is_full(self) -> bool:
+        """Whether whoever puts has to wait."""
+        if self._ended:
+            return False
+        if len(self._waiting) >= MAX_WAITING_APPENDS or self._cost >= MAX_WAITING_COST:
+            return True
+        return self._cost >= LEAST_SHARE_COST and self._room.is_full
+
+    def put(self, correlation_id: int, item: Item, size: int) -> None:
+        """`size` is that of the item as it was sent. What comes after the end is dropped: nobody would answer it."""
         if not self._ended:
-            waiting = _Waiting(correlation_id, item)
-            self._waiting.append(waiting)
-            self._count(waiting.cost)
+            cost = _cost(item, size)
+            self._waiting.append(_Waiting(correlation_id, item, cost))
+            self._count(cost)
             self._work.set()
 
     def end(self, failure: Exception | None = None) -> None:
@@ -161,11 +187,10 @@ class AppendPipeline:
 
     def _next_run(self) -> deque[_Waiting]:
         run: deque[_Waiting] = deque()
-        size = cost = 0
+        cost = 0
         while self._waiting and len(run) < MAX_RUN_APPENDS:
             first = self._waiting[0]
-            size += first.size
-            if run and size > MAX_RUN_BYTES:
+            if run and cost + first.cost > MAX_RUN_COST:
                 break
             run.append(self._waiting.popleft())
             cost += first.cost
@@ -179,10 +204,17 @@ class AppendPipeline:
     def _count(self, cost: int) -> None:
         self._cost += cost
         self._room.change(cost)
+        if cost <= 0:
+            self._freed.set()
 
-    def _is_full(self) -> bool:
-        full = len(self._waiting) >= MAX_WAITING_APPENDS or self._cost >= MAX_WAITING_BYTES
-        return full and not self._ended
+
+def _cost(item: Item, size: int) -> int:
+    if isinstance(item, Refusal):
+        return _ITEM_COST + _EVENT_COST
+    cost = size + _ITEM_COST + _EVENT_COST * len(item.events)
+    if item.condition:
+        cost += (_CONDITION_FACTOR - 1) * size + _ALTERNATIVE_COST * item.condition.query.alternatives
+    return cost
 
 
 def _take_refused(run: deque[_Waiting], answers: list[Answer]) -> None:

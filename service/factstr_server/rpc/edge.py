@@ -7,7 +7,7 @@ are handed through as they are stored.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -24,7 +24,8 @@ OFF_LOOP_BYTES: Final = 64 * 1024
 """A request above this is parsed, validated and encoded in a thread, so that the event loop goes on."""
 
 MAX_LARGE_REQUEST_BYTES: Final = 128 * 1024 * 1024
-"""Of such requests at once, from their arrival to their answer; beyond it SERVER_BUSY."""
+"""Of such requests at once, from their arrival to their answer; beyond it SERVER_BUSY. Of pipelines, what is being cut,
+parsed and prepared; beyond it they wait."""
 
 _STUCK_SECONDS: Final = 5.0
 """Clients of which none takes anything for so long are not waited for when the server stops."""
@@ -55,8 +56,12 @@ Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message | bytes]]
 """Answers a request message with a message, encoded or not."""
 Streaming: TypeAlias = Callable[[Any, Call], AsyncGenerator[bytes, None]]
 """Answers a request message with encoded response messages."""
-Pipelined: TypeAlias = Callable[[AsyncIterator[bytes], Call], AsyncGenerator[bytes, None]]
-"""Answers encoded request messages, which it reads as it has room for them, with encoded response messages."""
+InTurn: TypeAlias = Callable[[int], AbstractAsyncContextManager[None]]
+"""The time for which something large, of so many bytes, is worked on; it begins when there is room for that."""
+Pipelined: TypeAlias = Callable[[AsyncIterator[bytes], InTurn], AsyncGenerator[bytes, None]]
+"""Answers encoded request messages, which it reads as it has room for them, with encoded response messages. While it
+works on something large it waits for nothing that only its client can give.
+"""
 
 
 class Edge:
@@ -67,6 +72,7 @@ class Edge:
         self._while_draining: set[str] = set()
         self._under_way = 0
         self._large_bytes = 0
+        self._large_done = asyncio.Event()
         self._idle = asyncio.Event()
         self._sending = 0
         """Calls that wait for their client to take a message."""
@@ -115,6 +121,17 @@ class Edge:
             yield
         finally:
             self._large_bytes -= large
+            if large:
+                self._large_done.set()
+
+    @asynccontextmanager
+    async def _in_turn(self, size: int) -> AsyncIterator[None]:
+        """`_worked_on` for who can wait."""
+        while self._large_bytes + size > MAX_LARGE_REQUEST_BYTES:
+            self._large_done.clear()
+            await self._large_done.wait()
+        with self._worked_on(size):
+            yield
 
     def handlers(
         self,
@@ -176,7 +193,7 @@ class Edge:
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
                 with self._call(context, method):
-                    async with aclosing(handle(requests, Call(0, context))) as responses:
+                    async with aclosing(handle(requests, self._in_turn)) as responses:
                         async for response in responses:
                             await self._write(context, response)
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)

@@ -13,7 +13,7 @@ from factstr_server.contract.validation import Violations
 from factstr_server.log.durable_streams import Consumption
 from factstr_server.log.event_log import EventLog
 from factstr_server.rpc.append_stream import append_stream
-from factstr_server.rpc.edge import Call, Edge, off_loop_if_large
+from factstr_server.rpc.edge import Call, Edge, InTurn, off_loop_if_large
 from factstr_server.rpc.preparing import prepared_append, prepared_append_if
 from factstr_server.rpc.stream_messages import StreamMessages
 from factstr_server.rpc.translation import (
@@ -63,8 +63,8 @@ class EventStoreServicer:
         prepared = await off_loop_if_large(call.size, prepared_append_if, request)
         return append_response(await self._log.append(prepared))
 
-    def append_stream(self, requests: AsyncIterator[bytes], _call: Call) -> AsyncGenerator[bytes, None]:
-        return append_stream(self._log, requests)
+    def append_stream(self, requests: AsyncIterator[bytes], in_turn: InTurn) -> AsyncGenerator[bytes, None]:
+        return append_stream(self._log, requests, in_turn)
 
     async def query(self, request: pb.QueryRequest, call: Call) -> AsyncGenerator[bytes, None]:
         query = await off_loop_if_large(call.size, _checked_query, request)

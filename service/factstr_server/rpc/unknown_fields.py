@@ -23,7 +23,7 @@ def parse_request(kind: type[M], raw: bytes) -> M:
     """The request's message. Raises Refusal: INVALID_ARGUMENT for what is no such message, UNSUPPORTED_FIELD for what
     this server does not know.
     """
-    request = _parsed(kind, raw)
+    request = parse_message(kind, raw)
     if _discards(request):
         refuse_unknown_fields(kind.FromString(raw))
     return request
@@ -33,21 +33,25 @@ def parse_leniently(kind: type[M], raw: bytes) -> tuple[M, bool]:
     """The request's message with all that it holds, and whether some of that is unknown: the caller refuses the parts
     that hold it. Raises Refusal for what is no such message.
     """
-    request = _parsed(kind, raw)
+    request = parse_message(kind, raw)
     if _discards(request):
-        return _parsed(kind, raw), True
+        return parse_message(kind, raw), True
     return request, False
 
 
-def _parsed(kind: type[M], raw: bytes) -> M:
+def parse_message(kind: type[M], raw: bytes) -> M:
+    """The request's message, whatever else it holds. Raises Refusal for what is no such message."""
     try:
         return kind.FromString(raw)
     except DecodeError:
-        raise invalid_argument(
-            "request",
-            f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's "
-            "proto files",
-        ) from None
+        raise no_such_message(kind) from None
+
+
+def no_such_message(kind: type[Message]) -> Refusal:
+    return invalid_argument(
+        "request",
+        f"is not a {kind.DESCRIPTOR.full_name} message in UTF-8; generate the client from this server's proto files",
+    )
 
 
 def _discards(request: Message) -> bool:
@@ -61,7 +65,12 @@ def _discards(request: Message) -> bool:
 def refuse_unknown_fields(message: Message) -> None:
     """Raises Refusal for the first field that this server does not know, anywhere in a message."""
     for path, number in _unknown_fields(message, ""):
-        raise unsupported_field(f"{path}{number}", number, "a field that this server does not know")
+        raise unknown_field(path, number)
+
+
+def unknown_field(path: str, number: int) -> Refusal:
+    """`path` is that of the message that holds it: empty, or with a dot at its end."""
+    return unsupported_field(f"{path}{number}", number, "a field that this server does not know")
 
 
 def unsupported_field(path: str, number: int, what: str) -> Refusal:

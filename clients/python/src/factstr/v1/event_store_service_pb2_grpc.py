@@ -107,7 +107,9 @@ class EventStoreServiceServicer(object):
     def AppendStream(self, request_iterator, context):
         """Pipelined appends. Each item is an append of its own; items of one stream are committed and answered in
         the order sent. A failure of an item's request is an outcome, and later items are tried; a failure of
-        the server ends the stream with that status after all earlier outcomes, and nothing after it was tried.
+        the server ends the stream with that status after all earlier outcomes, and nothing after it was tried,
+        but for what shared its commit when the outcome is unknown: APPEND_OUTCOME_UNKNOWN is of everything
+        that is not answered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

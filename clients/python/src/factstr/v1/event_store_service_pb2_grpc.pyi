@@ -46,7 +46,9 @@ class EventStoreServiceStub:
     AppendStream: _grpc.StreamStreamMultiCallable[_event_store_service_pb2.AppendStreamRequest, _event_store_service_pb2.AppendStreamResponse]
     """Pipelined appends. Each item is an append of its own; items of one stream are committed and answered in
     the order sent. A failure of an item's request is an outcome, and later items are tried; a failure of
-    the server ends the stream with that status after all earlier outcomes, and nothing after it was tried.
+    the server ends the stream with that status after all earlier outcomes, and nothing after it was tried,
+    but for what shared its commit when the outcome is unknown: APPEND_OUTCOME_UNKNOWN is of everything
+    that is not answered.
     """
     Query: _grpc.UnaryStreamMultiCallable[_event_store_service_pb2.QueryRequest, _event_store_service_pb2.QueryResponse]
     """Returns the facts that match, in one snapshot, in as many messages as it takes. An empty result is
@@ -89,7 +91,9 @@ class EventStoreServiceAsyncStub(EventStoreServiceStub):
     AppendStream: _aio.StreamStreamMultiCallable[_event_store_service_pb2.AppendStreamRequest, _event_store_service_pb2.AppendStreamResponse]  # type: ignore[assignment]
     """Pipelined appends. Each item is an append of its own; items of one stream are committed and answered in
     the order sent. A failure of an item's request is an outcome, and later items are tried; a failure of
-    the server ends the stream with that status after all earlier outcomes, and nothing after it was tried.
+    the server ends the stream with that status after all earlier outcomes, and nothing after it was tried,
+    but for what shared its commit when the outcome is unknown: APPEND_OUTCOME_UNKNOWN is of everything
+    that is not answered.
     """
     Query: _aio.UnaryStreamMultiCallable[_event_store_service_pb2.QueryRequest, _event_store_service_pb2.QueryResponse]  # type: ignore[assignment]
     """Returns the facts that match, in one snapshot, in as many messages as it takes. An empty result is
@@ -147,7 +151,9 @@ class EventStoreServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_event_store_service_pb2.AppendStreamResponse], _abc.AsyncIterator[_event_store_service_pb2.AppendStreamResponse]]:
         """Pipelined appends. Each item is an append of its own; items of one stream are committed and answered in
         the order sent. A failure of an item's request is an outcome, and later items are tried; a failure of
-        the server ends the stream with that status after all earlier outcomes, and nothing after it was tried.
+        the server ends the stream with that status after all earlier outcomes, and nothing after it was tried,
+        but for what shared its commit when the outcome is unknown: APPEND_OUTCOME_UNKNOWN is of everything
+        that is not answered.
         """
 
     @_abc_1.abstractmethod
