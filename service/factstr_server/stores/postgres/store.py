@@ -213,14 +213,19 @@ class PostgresStore:
     async def _read(self, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Outlasts a connection that is lost, for as long as the setting says."""
 
+        async def in_time(connection: AsyncConnection) -> T:
+            # From when there is a connection: what is cancelled while it is being sent may be carried out
+            # nevertheless, and is then waited for.
+            async with asyncio.timeout(_LONGEST_READ_SECONDS):
+                return await read(connection)
+
         async def reading(until: float) -> T:
             loop = asyncio.get_running_loop()
             while True:
                 link = await self._watch.link_within(until - loop.time())
                 try:
                     with translated_errors():
-                        async with asyncio.timeout(_LONGEST_READ_SECONDS):
-                            return await self._on(link, read)
+                        return await self._on(link, in_time)
                 except StoreDisconnected:
                     self._watch.doubt()
                     if loop.time() + _TRY_AGAIN_SECONDS >= until:
