@@ -71,6 +71,8 @@ class _Predicate(NamedTuple):
     value: Json
     terms: tuple[str, ...]
     nodes: int
+    nodes_beside_arrays: int
+    """All of its nodes, if there is an array among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,7 @@ class CompiledQuery:
         self.nothing = bool(filters) and not self._filters
         predicates = [predicate for f in self._filters for predicate in f.predicates or ()]
         self._nodes = sum(predicate.nodes for predicate in predicates)
-        self._nodes_beside_arrays = sum(
-            predicate.nodes for predicate in predicates if holds_array(predicate.value)
-        )
+        self._nodes_beside_arrays = sum(predicate.nodes_beside_arrays for predicate in predicates)
 
     def steps(self, payload_size: int) -> int:
         """About how many steps of a fifth of a microsecond `matches` takes at most for a payload of so many bytes.
@@ -239,7 +239,7 @@ def _compiled(text: str) -> _Predicate | str:
     nodes = count_nodes(value)
     if nodes > MAX_PREDICATE_NODES:
         return f"holds {nodes} JSON nodes; at most {MAX_PREDICATE_NODES}"
-    return _Predicate(value, predicate_terms(value), nodes)
+    return _Predicate(value, predicate_terms(value), nodes, nodes if holds_array(value) else 0)
 
 
 _compiled_short: Final = lru_cache(maxsize=4096)(_compiled)
@@ -248,4 +248,4 @@ _compiled_short: Final = lru_cache(maxsize=4096)(_compiled)
 _SHORT_PREDICATE: Final = 512
 """Characters up to which a predicate is worth the room."""
 
-_NO_PREDICATE: Final = _Predicate(None, (), 0)
+_NO_PREDICATE: Final = _Predicate(None, (), 0, 0)
