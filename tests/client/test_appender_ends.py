@@ -63,6 +63,11 @@ def test_without_a_thread_to_read_nothing_is_put_and_the_next_append_tries_again
     assert numbers(fake) == [1]
 
 
+def leave(_: object) -> None:
+    """A callback that ends whichever thread calls it."""
+    raise SystemExit(1)
+
+
 @pytest.mark.usefixtures("_silent_threads")
 def test_a_callback_that_ends_its_thread_leaves_no_append_untold(
     fake: FakeServer, store: factstr.EventStore
@@ -70,9 +75,6 @@ def test_a_callback_that_ends_its_thread_leaves_no_append_untold(
     held = Held(fake)
     appender = store.appender()
     appends = [appender.append(event(n)) for n in range(20)]
-
-    def leave(_: object) -> None:
-        raise SystemExit(1)
 
     appends[3].add_done_callback(leave)
     held.arrived.wait(30)
@@ -91,9 +93,6 @@ def test_what_was_settled_together_is_told_whatever_a_callback_raises(
     appender = store.appender()
     appends = [appender.append(event(n)) for n in range(20)]
     held.arrived.wait(30)
-
-    def leave(_: object) -> None:
-        raise SystemExit(1)
 
     appends[3].add_done_callback(leave)
     with pytest.raises(SystemExit):
