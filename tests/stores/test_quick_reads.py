@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from factstr_server.contract.limits import MAX_TERMS_PER_FACT
@@ -53,6 +55,27 @@ def reader(database: Path) -> Iterator[Reader]:
     connection = open_reader(database)
     yield Reader(connection)
     connection.close()
+
+
+async def test_a_statement_is_planned_once_whatever_is_looked_up(database: Path) -> None:
+    ran = planned_again = 0
+
+    def note(event: dict[str, Any]) -> None:
+        nonlocal ran, planned_again
+        ran += 1
+        planned_again += event["stmt_status"]["SQLITE_STMTSTATUS_REPREPARE"]
+
+    connection = open_reader(database)
+    connection.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
+    reader = Reader(connection)
+    for number in range(10):
+        query = compiled(where(f'{{"id": {number}}}'))
+        [[[term]]] = [wanted.predicates or () for wanted in query.terms]
+        assert reader.few_facts(f'"{term}"', FEW_FACTS + number, 1_000_000)
+        assert reader.read_facts(query, Window(after=number, max_facts=1)).records
+    connection.close()
+    assert ran > 20
+    assert planned_again == 0
 
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS.keys())

@@ -7,7 +7,16 @@ are handed through as they are stored.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -56,6 +65,8 @@ Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message | bytes]]
 """Answers a request message with a message, encoded or not."""
 Streaming: TypeAlias = Callable[[Any, Call], AsyncGenerator[bytes, None]]
 """Answers a request message with encoded response messages."""
+Ending: TypeAlias = Streaming
+"""One that ends by itself, after one message at least. The last goes out as a unary answer does."""
 InTurn: TypeAlias = Callable[[int], AbstractAsyncContextManager[None]]
 """The time for which something large, of so many bytes, is worked on; it begins when there is room for that."""
 Pipelined: TypeAlias = Callable[[AsyncIterator[bytes], InTurn], AsyncGenerator[bytes, None]]
@@ -92,37 +103,42 @@ class Edge:
             if self._sending == self._under_way and self._sent == sent:
                 return
 
-    @contextmanager
-    def _call(self, context: Context, method: MethodDescriptor) -> Iterator[None]:
-        """The length of a call; refuses it before its request is looked at."""
+    def _begin(self, context: Context, method: MethodDescriptor) -> None:
+        """The call is under way until `_end`; it may be refused before its request is looked at."""
         self._under_way += 1
-        try:
-            self._admit(context, method)
-            yield
-        finally:
-            self._under_way -= 1
-            if self.draining and not self._under_way:
-                self._idle.set()
+        if self.draining and method.full_name not in self._while_draining:
+            raise server_draining()
+        for key, _ in context.invocation_metadata() or ():
+            if key.startswith(_HEADER_PREFIX):
+                raise unsupported_field(
+                    f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
+                )
 
-    @contextmanager
-    def _worked_on(self, size: int) -> Iterator[None]:
+    def _end(self) -> None:
+        self._under_way -= 1
+        if self.draining and not self._under_way:
+            self._idle.set()
+
+    def _worked_on(self, size: int) -> AbstractContextManager[None]:
         """The time for which a request takes memory: of a stream, until its first answer. Refuses a large one when
         there are too many.
         """
-        large = size if size > OFF_LOOP_BYTES else 0
-        if large and self._large_bytes + large > MAX_LARGE_REQUEST_BYTES:
+        return self._large(size) if size > OFF_LOOP_BYTES else _NOTHING_LARGE
+
+    @contextmanager
+    def _large(self, size: int) -> Iterator[None]:
+        if self._large_bytes + size > MAX_LARGE_REQUEST_BYTES:
             raise server_busy(
                 f"{self._large_bytes} bytes of large requests are being worked on",
                 limit=MAX_LARGE_REQUEST_BYTES,
-                actual=self._large_bytes + large,
+                actual=self._large_bytes + size,
             )
-        self._large_bytes += large
+        self._large_bytes += size
         try:
             yield
         finally:
-            self._large_bytes -= large
-            if large:
-                self._large_done.set()
+            self._large_bytes -= size
+            self._large_done.set()
 
     @asynccontextmanager
     async def _in_turn(self, size: int) -> AsyncIterator[None]:
@@ -137,18 +153,25 @@ class Edge:
         self,
         service: ServiceDescriptor,
         unary: Mapping[str, Unary],
+        *,
+        ending: Mapping[str, Ending] | None = None,
         streaming: Mapping[str, Streaming] | None = None,
         pipelined: Mapping[str, Pipelined] | None = None,
         while_draining: Iterable[str] = (),
     ) -> grpc.GenericRpcHandler:
         """Handlers for every RPC of the service. Those named in `while_draining` are served until the ports close."""
-        streaming, pipelined = streaming or {}, pipelined or {}
+        ending, streaming, pipelined = ending or {}, streaming or {}, pipelined or {}
         self._while_draining.update(f"{service.full_name}.{name}" for name in while_draining)
         methods: dict[str, Handler] = {}
         for method in service.methods:
             if method.name in unary:
                 methods[method.name] = grpc.unary_unary_rpc_method_handler(
                     self._unary(method, unary[method.name])
+                )
+            elif method.name in ending:
+                # To the wire a unary call is a stream of one message, and gRPC sends that together with its status.
+                methods[method.name] = grpc.unary_unary_rpc_method_handler(
+                    self._ending(method, ending[method.name])
                 )
             elif method.name in streaming:
                 methods[method.name] = grpc.unary_stream_rpc_method_handler(
@@ -165,9 +188,13 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._call(context, method), self._worked_on(len(raw)):
-                    response = await handle(await self._parse(kind, raw), Call(len(raw), context))
-                    return response if isinstance(response, bytes) else response.SerializeToString()
+                self._begin(context, method)
+                try:
+                    with self._worked_on(len(raw)):
+                        response = await handle(await _parsed(kind, raw), Call(len(raw), context))
+                        return response if isinstance(response, bytes) else response.SerializeToString()
+                finally:
+                    self._end()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -180,8 +207,28 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                with self._call(context, method):
+                self._begin(context, method)
+                try:
                     await self._answer(context, kind, raw, handle)
+                finally:
+                    self._end()
+            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
+                await _abort(context, error, method)
+
+        return call
+
+    def _ending(
+        self, method: MethodDescriptor, handle: Ending
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        kind = GetMessageClass(method.input_type)
+
+        async def call(raw: bytes, context: Context) -> bytes:
+            try:
+                self._begin(context, method)
+                try:
+                    return await self._answer_but_last(context, kind, raw, handle)
+                finally:
+                    self._end()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -192,10 +239,13 @@ class Edge:
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                with self._call(context, method):
+                self._begin(context, method)
+                try:
                     async with aclosing(handle(requests, self._in_turn)) as responses:
                         async for response in responses:
                             await self._write(context, response)
+                finally:
+                    self._end()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -203,7 +253,7 @@ class Edge:
 
     async def _answer(self, context: Context, kind: type[Message], raw: bytes, handle: Streaming) -> None:
         with self._worked_on(len(raw)):
-            responses = handle(await self._parse(kind, raw), Call(len(raw), context))
+            responses = handle(await _parsed(kind, raw), Call(len(raw), context))
             first = await anext(responses, None)
         async with aclosing(responses):
             if first is not None:
@@ -211,26 +261,35 @@ class Edge:
             async for response in responses:
                 await self._write(context, response)
 
+    async def _answer_but_last(
+        self, context: Context, kind: type[Message], raw: bytes, handle: Ending
+    ) -> bytes:
+        """Sends each message when there is another after it, or none because of a failure, and returns the last."""
+        with self._worked_on(len(raw)):
+            responses = handle(await _parsed(kind, raw), Call(len(raw), context))
+            last = await anext(responses)
+        async with aclosing(responses):
+            try:
+                async for response in responses:
+                    await self._write(context, last)
+                    last = response
+            except Exception:
+                await self._write(context, last)
+                raise
+        return last
+
     async def _write(self, context: Context, response: bytes) -> None:
         self._sending += 1
         try:
-            with _client_may_have_gone():
+            with _client_may_have_gone:
                 await context.write(response)
             self._sent += 1
         finally:
             self._sending -= 1
 
-    def _admit(self, context: Context, method: MethodDescriptor) -> None:
-        if self.draining and method.full_name not in self._while_draining:
-            raise server_draining()
-        for key, _ in context.invocation_metadata() or ():
-            if key.startswith(_HEADER_PREFIX):
-                raise unsupported_field(
-                    f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
-                )
 
-    async def _parse(self, kind: type[Message], raw: bytes) -> Message:
-        return await off_loop_if_large(len(raw), parse_request, kind, raw)
+async def _parsed(kind: type[Message], raw: bytes) -> Message:
+    return await off_loop_if_large(len(raw), parse_request, kind, raw)
 
 
 async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: object) -> T:
@@ -240,23 +299,29 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
     return work(*arguments)
 
 
-@contextmanager
-def _client_may_have_gone() -> Iterator[None]:
+class _ClientMayHaveGone:
     """Around what is sent. When that fails, the client has gone or its deadline has passed: nobody is there to be told,
-    and nothing is wrong here.
+    and nothing is wrong here. (A class: cheaper than a generator, around every message.)
     """
-    try:
-        yield
-    except grpc.aio.AbortError:  # how gRPC ends a call with a status
-        raise
-    except Exception as error:
-        raise asyncio.CancelledError from error
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        # An AbortError is how gRPC ends a call with a status.
+        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            raise asyncio.CancelledError from error
+
+
+_client_may_have_gone: Final = _ClientMayHaveGone()
+_NOTHING_LARGE: Final = nullcontext()
 
 
 async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
     if not isinstance(error, Refusal):
         error = _internal(error, method)
-    with _client_may_have_gone():
+    with _client_may_have_gone:
         await context.abort_with_status(grpc_status(error))
 
 

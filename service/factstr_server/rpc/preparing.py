@@ -1,5 +1,7 @@
 """Append requests to prepared appends: the part of both unary appends and of pipelined ones that is the same."""
 
+from copy import copy
+
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.append import Condition, PreparedAppend, prepare_append
 from factstr_server.contract.validation import Violations
@@ -16,7 +18,8 @@ def prepared_append(request: pb.AppendRequest, pipeline: int = 0) -> PreparedApp
 def prepared_append_if(request: pb.AppendIfRequest, pipeline: int = 0) -> PreparedAppend:
     """Raises Refusal."""
     violations = Violations()
-    query = compiled_query(request.context_query, violations, "context_query")
+    # A store may tell the conditions of a group apart by their queries' identity.
+    query = copy(compiled_query(request.context_query, violations, "context_query"))
     expected = request.expected_context_version if request.HasField("expected_context_version") else None
     return prepare_append(
         request.events,

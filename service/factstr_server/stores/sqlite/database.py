@@ -121,6 +121,7 @@ def open_reader(database: Path) -> apsw.Connection:
     connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
     connection.set_busy_timeout(5_000)
     connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+    _keep_plans(connection)
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
     return connection
 
@@ -154,8 +155,16 @@ def translated_errors(io_error: Callable[[], Refusal]) -> Iterator[None]:
         raise store_unavailable("the database file is locked or not writable") from error
 
 
+def _keep_plans(connection: apsw.Connection) -> None:
+    """Plans look at no bound value. Otherwise SQLite parses and plans anew whenever one is bound again that it looked
+    at: our statements with a limit, and those of FTS5 for every term.
+    """
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+
+
 def _configure_writer(connection: apsw.Connection, database: Path) -> None:
     connection.set_busy_timeout(5_000)
+    _keep_plans(connection)
     # Without a limit the WAL file would keep the size of its largest moment for ever.
     connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}; PRAGMA journal_size_limit = 67108864")
     check_application(connection, database)

@@ -6,9 +6,11 @@ a thread; so it does for a moment after it has been slow (a cold cache, a slow d
 time than a handful of appends take. The facts are those of one snapshot.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import nullcontext
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 from typing import Final
@@ -37,6 +39,8 @@ _MAX_KNOWN_TERMS: Final = 16_384
 _SLOW_SECONDS: Final = 0.005
 _PAUSE_SECONDS: Final = 0.25
 """After a read as slow as that, threads read for so long."""
+
+_SEQUENCE_NUMBER: Final = attrgetter("sequence_number")
 
 
 class QuickReads:
@@ -139,14 +143,11 @@ def _alternatives(query: CompiledQuery) -> Iterable[Sequence[str]]:
 
 
 def _pages(query: CompiledQuery, window: Window, candidates: Sequence[Candidate]) -> tuple[Page, Page]:
-    """The newest fact of the context, and the window's first page."""
-    newest_first = candidates[::-1]
-    in_window = (
-        candidate
-        for candidate in (newest_first if window.descending else candidates)
-        if window.after < candidate.sequence_number < window.before
-    )
-    page = fill_page(query, window, in_window)
+    """The newest fact of the context, and the window's first page. The candidates are in order."""
+    begin = bisect_right(candidates, window.after, key=_SEQUENCE_NUMBER)
+    end = bisect_left(candidates, window.before, key=_SEQUENCE_NUMBER)
+    in_window = candidates[begin:end]
+    page = fill_page(query, window, in_window[::-1] if window.descending else in_window)
     if holds_whole_context(window, page):
         return page, page
-    return fill_page(query, Window(descending=True, max_facts=1), newest_first), page
+    return fill_page(query, Window(descending=True, max_facts=1), candidates[::-1]), page
