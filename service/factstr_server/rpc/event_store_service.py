@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -25,6 +25,8 @@ from factstr_server.rpc.translation import (
 )
 from factstr_server.rpc.unknown_fields import unsupported_field
 from factstr_server.settings import Settings
+
+_ORDERS: Final = frozenset(pb.Order.values())
 
 DurableRequest: TypeAlias = pb.StreamAllDurableRequest | pb.StreamToDurableRequest
 
@@ -113,7 +115,7 @@ class EventStoreServicer:
 
 
 def _checked_query(request: pb.QueryRequest) -> CompiledQuery:
-    if request.order not in pb.Order.values():
+    if request.order not in _ORDERS:
         raise unsupported_field(
             "order", request.order, f"the order {request.order}, which this server does not know"
         )
