@@ -1,11 +1,13 @@
 """Queries as streams of messages: what is unset, clients that read slowly or leave, and failures half-way."""
 
+import asyncio
+
 import grpc
 import pytest
 
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.stores.protocol import Page, Window
+from factstr_server.stores.protocol import Page, Store, Window
 from tests.conformance.driver import NewFact
 from tests.conformance.wire import Wire, failure_of
 from tests.service import raw
@@ -87,6 +89,28 @@ async def test_a_reader_whose_deadline_passes_is_no_defect_of_the_server(
         assert await call.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     await served_store.restart()
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+class HeldHalfWay(WrappingStore):
+    """The first page is read, the second one when the gate is open."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.gate = asyncio.Event()
+
+    async def read_facts(self, query: CompiledQuery, window: Window) -> Page:
+        await self.gate.wait()
+        return await super().read_facts(query, window)
+
+
+async def test_what_was_found_is_sent_before_the_search_goes_on() -> None:
+    async with serving(HeldHalfWay) as (server, store):
+        await server.append([LARGE] * 2)
+        call = raw.streaming(server.channel, raw.QUERY)(b"")
+        assert await call.read()
+        store.gate.set()
+        assert await call.read()
+        assert await call.read() is grpc.aio.EOF
 
 
 class FailingHalfWay(WrappingStore):

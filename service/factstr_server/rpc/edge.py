@@ -65,8 +65,6 @@ Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message | bytes]]
 """Answers a request message with a message, encoded or not."""
 Streaming: TypeAlias = Callable[[Any, Call], AsyncGenerator[bytes, None]]
 """Answers a request message with encoded response messages."""
-Ending: TypeAlias = Streaming
-"""One that ends by itself, after one message at least. The last goes out as a unary answer does."""
 InTurn: TypeAlias = Callable[[int], AbstractAsyncContextManager[None]]
 """The time for which something large, of so many bytes, is worked on; it begins when there is room for that."""
 Pipelined: TypeAlias = Callable[[AsyncIterator[bytes], InTurn], AsyncGenerator[bytes, None]]
@@ -103,9 +101,8 @@ class Edge:
             if self._sending == self._under_way and self._sent == sent:
                 return
 
-    def _begin(self, context: Context, method: MethodDescriptor) -> None:
-        """The call is under way until `_end`; it may be refused before its request is looked at."""
-        self._under_way += 1
+    def _admit(self, context: Context, method: MethodDescriptor) -> None:
+        """May refuse a call before its request is looked at."""
         if self.draining and method.full_name not in self._while_draining:
             raise server_draining()
         for key, _ in context.invocation_metadata() or ():
@@ -114,7 +111,8 @@ class Edge:
                     f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
                 )
 
-    def _end(self) -> None:
+    def _ended(self) -> None:
+        """A call that was under way is not any more."""
         self._under_way -= 1
         if self.draining and not self._under_way:
             self._idle.set()
@@ -153,25 +151,18 @@ class Edge:
         self,
         service: ServiceDescriptor,
         unary: Mapping[str, Unary],
-        *,
-        ending: Mapping[str, Ending] | None = None,
         streaming: Mapping[str, Streaming] | None = None,
         pipelined: Mapping[str, Pipelined] | None = None,
         while_draining: Iterable[str] = (),
     ) -> grpc.GenericRpcHandler:
         """Handlers for every RPC of the service. Those named in `while_draining` are served until the ports close."""
-        ending, streaming, pipelined = ending or {}, streaming or {}, pipelined or {}
+        streaming, pipelined = streaming or {}, pipelined or {}
         self._while_draining.update(f"{service.full_name}.{name}" for name in while_draining)
         methods: dict[str, Handler] = {}
         for method in service.methods:
             if method.name in unary:
                 methods[method.name] = grpc.unary_unary_rpc_method_handler(
                     self._unary(method, unary[method.name])
-                )
-            elif method.name in ending:
-                # To the wire a unary call is a stream of one message, and gRPC sends that together with its status.
-                methods[method.name] = grpc.unary_unary_rpc_method_handler(
-                    self._ending(method, ending[method.name])
                 )
             elif method.name in streaming:
                 methods[method.name] = grpc.unary_stream_rpc_method_handler(
@@ -188,13 +179,14 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                self._begin(context, method)
+                self._under_way += 1
                 try:
+                    self._admit(context, method)
                     with self._worked_on(len(raw)):
                         response = await handle(await _parsed(kind, raw), Call(len(raw), context))
                         return response if isinstance(response, bytes) else response.SerializeToString()
                 finally:
-                    self._end()
+                    self._ended()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -207,28 +199,12 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                self._begin(context, method)
+                self._under_way += 1
                 try:
+                    self._admit(context, method)
                     await self._answer(context, kind, raw, handle)
                 finally:
-                    self._end()
-            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
-                await _abort(context, error, method)
-
-        return call
-
-    def _ending(
-        self, method: MethodDescriptor, handle: Ending
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        kind = GetMessageClass(method.input_type)
-
-        async def call(raw: bytes, context: Context) -> bytes:
-            try:
-                self._begin(context, method)
-                try:
-                    return await self._answer_but_last(context, kind, raw, handle)
-                finally:
-                    self._end()
+                    self._ended()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -239,13 +215,14 @@ class Edge:
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                self._begin(context, method)
+                self._under_way += 1
                 try:
+                    self._admit(context, method)
                     async with aclosing(handle(requests, self._in_turn)) as responses:
                         async for response in responses:
                             await self._write(context, response)
                 finally:
-                    self._end()
+                    self._ended()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -260,23 +237,6 @@ class Edge:
                 await self._write(context, first)
             async for response in responses:
                 await self._write(context, response)
-
-    async def _answer_but_last(
-        self, context: Context, kind: type[Message], raw: bytes, handle: Ending
-    ) -> bytes:
-        """Sends each message when there is another after it, or none because of a failure, and returns the last."""
-        with self._worked_on(len(raw)):
-            responses = handle(await _parsed(kind, raw), Call(len(raw), context))
-            last = await anext(responses)
-        async with aclosing(responses):
-            try:
-                async for response in responses:
-                    await self._write(context, last)
-                    last = response
-            except Exception:
-                await self._write(context, last)
-                raise
-        return last
 
     async def _write(self, context: Context, response: bytes) -> None:
         self._sending += 1

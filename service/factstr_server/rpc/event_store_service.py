@@ -46,8 +46,8 @@ class EventStoreServicer:
                 "AppendIf": self.append_if,
                 "AcknowledgeDurable": self.acknowledge_durable,
             },
-            ending={"Query": self.query},
             streaming={
+                "Query": self.query,
                 "StreamAll": self.stream_all,
                 "StreamTo": self.stream_to,
                 "StreamAllDurable": self.consume,
