@@ -7,16 +7,7 @@ are handed through as they are stored.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    aclosing,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-    suppress,
-)
-from types import TracebackType
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -101,42 +92,37 @@ class Edge:
             if self._sending == self._under_way and self._sent == sent:
                 return
 
-    def _admit(self, context: Context, method: MethodDescriptor) -> None:
-        """May refuse a call before its request is looked at."""
-        if self.draining and method.full_name not in self._while_draining:
-            raise server_draining()
-        for key, _ in context.invocation_metadata() or ():
-            if key.startswith(_HEADER_PREFIX):
-                raise unsupported_field(
-                    f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
-                )
+    @contextmanager
+    def _call(self, context: Context, method: MethodDescriptor) -> Iterator[None]:
+        """The length of a call; refuses it before its request is looked at."""
+        self._under_way += 1
+        try:
+            self._admit(context, method)
+            yield
+        finally:
+            self._under_way -= 1
+            if self.draining and not self._under_way:
+                self._idle.set()
 
-    def _ended(self) -> None:
-        """A call that was under way is not any more."""
-        self._under_way -= 1
-        if self.draining and not self._under_way:
-            self._idle.set()
-
-    def _worked_on(self, size: int) -> AbstractContextManager[None]:
+    @contextmanager
+    def _worked_on(self, size: int) -> Iterator[None]:
         """The time for which a request takes memory: of a stream, until its first answer. Refuses a large one when
         there are too many.
         """
-        return self._large(size) if size > OFF_LOOP_BYTES else _NOTHING_LARGE
-
-    @contextmanager
-    def _large(self, size: int) -> Iterator[None]:
-        if self._large_bytes + size > MAX_LARGE_REQUEST_BYTES:
+        large = size if size > OFF_LOOP_BYTES else 0
+        if large and self._large_bytes + large > MAX_LARGE_REQUEST_BYTES:
             raise server_busy(
                 f"{self._large_bytes} bytes of large requests are being worked on",
                 limit=MAX_LARGE_REQUEST_BYTES,
-                actual=self._large_bytes + size,
+                actual=self._large_bytes + large,
             )
-        self._large_bytes += size
+        self._large_bytes += large
         try:
             yield
         finally:
-            self._large_bytes -= size
-            self._large_done.set()
+            self._large_bytes -= large
+            if large:
+                self._large_done.set()
 
     @asynccontextmanager
     async def _in_turn(self, size: int) -> AsyncIterator[None]:
@@ -179,14 +165,9 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                self._under_way += 1
-                try:
-                    self._admit(context, method)
-                    with self._worked_on(len(raw)):
-                        response = await handle(await _parsed(kind, raw), Call(len(raw), context))
-                        return response if isinstance(response, bytes) else response.SerializeToString()
-                finally:
-                    self._ended()
+                with self._call(context, method), self._worked_on(len(raw)):
+                    response = await handle(await self._parse(kind, raw), Call(len(raw), context))
+                    return response if isinstance(response, bytes) else response.SerializeToString()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -199,12 +180,8 @@ class Edge:
 
         async def call(raw: bytes, context: Context) -> None:
             try:
-                self._under_way += 1
-                try:
-                    self._admit(context, method)
+                with self._call(context, method):
                     await self._answer(context, kind, raw, handle)
-                finally:
-                    self._ended()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -215,14 +192,10 @@ class Edge:
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                self._under_way += 1
-                try:
-                    self._admit(context, method)
+                with self._call(context, method):
                     async with aclosing(handle(requests, self._in_turn)) as responses:
                         async for response in responses:
                             await self._write(context, response)
-                finally:
-                    self._ended()
             except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
                 await _abort(context, error, method)
 
@@ -230,7 +203,7 @@ class Edge:
 
     async def _answer(self, context: Context, kind: type[Message], raw: bytes, handle: Streaming) -> None:
         with self._worked_on(len(raw)):
-            responses = handle(await _parsed(kind, raw), Call(len(raw), context))
+            responses = handle(await self._parse(kind, raw), Call(len(raw), context))
             first = await anext(responses, None)
         async with aclosing(responses):
             if first is not None:
@@ -241,15 +214,23 @@ class Edge:
     async def _write(self, context: Context, response: bytes) -> None:
         self._sending += 1
         try:
-            with _client_may_have_gone:
+            with _client_may_have_gone():
                 await context.write(response)
             self._sent += 1
         finally:
             self._sending -= 1
 
+    def _admit(self, context: Context, method: MethodDescriptor) -> None:
+        if self.draining and method.full_name not in self._while_draining:
+            raise server_draining()
+        for key, _ in context.invocation_metadata() or ():
+            if key.startswith(_HEADER_PREFIX):
+                raise unsupported_field(
+                    f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
+                )
 
-async def _parsed(kind: type[Message], raw: bytes) -> Message:
-    return await off_loop_if_large(len(raw), parse_request, kind, raw)
+    async def _parse(self, kind: type[Message], raw: bytes) -> Message:
+        return await off_loop_if_large(len(raw), parse_request, kind, raw)
 
 
 async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: object) -> T:
@@ -259,29 +240,23 @@ async def off_loop_if_large(size: int, work: Callable[..., T], *arguments: objec
     return work(*arguments)
 
 
-class _ClientMayHaveGone:
+@contextmanager
+def _client_may_have_gone() -> Iterator[None]:
     """Around what is sent. When that fails, the client has gone or its deadline has passed: nobody is there to be told,
-    and nothing is wrong here. (A class: cheaper than a generator, around every message.)
+    and nothing is wrong here.
     """
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
-    ) -> None:
-        # An AbortError is how gRPC ends a call with a status.
-        if isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
-            raise asyncio.CancelledError from error
-
-
-_client_may_have_gone: Final = _ClientMayHaveGone()
-_NOTHING_LARGE: Final = nullcontext()
+    try:
+        yield
+    except grpc.aio.AbortError:  # how gRPC ends a call with a status
+        raise
+    except Exception as error:
+        raise asyncio.CancelledError from error
 
 
 async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
     if not isinstance(error, Refusal):
         error = _internal(error, method)
-    with _client_may_have_gone:
+    with _client_may_have_gone():
         await context.abort_with_status(grpc_status(error))
 
 
