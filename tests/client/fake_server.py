@@ -246,6 +246,8 @@ class FakeServer(EventStoreServiceServicer, ServerServiceServicer):
                 self.end_append_stream_with.end(context)
         self.before_end_of_append_stream()
 
+    # The generated class wants all methods; who serves streams too is `fake_streams.StreamingServer`.
+
     def StreamAll(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
