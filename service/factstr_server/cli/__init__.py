@@ -4,6 +4,8 @@
     serving     `serve`, which is meant where no command is named
     migrating   `migrate`
     copying     `copy`
+    tokens      `token`
+    addresses   addresses as they are written in flags
 
 A command is a function of its arguments and the environment. The exit code is 0 when it did what it was asked to, 1
 after a failure, which is told in one line, and 2 for wrong usage.
@@ -18,12 +20,18 @@ from factstr_server.cli.copying import copy
 from factstr_server.cli.flags import Failure
 from factstr_server.cli.migrating import migrate
 from factstr_server.cli.serving import serve, settings_from
+from factstr_server.cli.tokens import token
 
 __all__ = ("main", "settings_from")
 
 Command: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], None]
 
-_COMMANDS: Final[dict[str, Command]] = {"serve": serve, "migrate": migrate, "copy": copy}
+_COMMANDS: Final[dict[str, Command]] = {
+    "serve": serve,
+    "migrate": migrate,
+    "copy": copy,
+    "token": token,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
