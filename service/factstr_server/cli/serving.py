@@ -220,19 +220,20 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, server.reloading.look)
     await server.start()
-    head = await server.log.head()
+    if server.health_address:
+        _log.info("answers health checks at %s", server.health_address)
+    if server.metrics_address:
+        _log.info("shows metrics at http://%s/metrics", server.metrics_address)
     _log.info(
-        "factstr-server %s serves %s (head %d) on %s%s%s",
+        "factstr-server %s serves %s (head %d) on %s",
         __version__,
         shown_url(settings.store),
-        head,
+        await server.log.head(),
         ", ".join(server.addresses),
-        f" with health on {server.health_address}" if server.health_address else "",
-        f" with metrics on {server.metrics_address}" if server.metrics_address else "",
     )
     await stopping.wait()
     _log.info("draining, for at most %g s", settings.drain.total_seconds())
-    await server.stop()
+    await server.stop(called=True)
     if tracing:
         await asyncio.to_thread(tracing.close)
     _log.info("stopped")

@@ -1,7 +1,7 @@
 """Who is let in: headers, identity, role, and how many calls at once.
 
-A call is looked at twice. `check` needs nothing but its headers and happens before its request is read, so that whoever
-is turned away makes the server hold nothing. `enter` begins with the whole call, and counts it.
+A call is looked at twice. `identify` and `authorize` need nothing but its headers, before its request is read, so that
+whoever is turned away makes the server hold nothing. `enter` begins with the whole call, and counts it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -54,7 +54,7 @@ class Admission:
         """All callers together; where nobody is known by name, also the only one."""
         self.draining = False
 
-    def check(self, rpc: Rpc, headers: Headers) -> Caller | None:
+    def identify(self, rpc: Rpc, headers: Headers) -> Caller | None:
         """Who calls; None where only a certificate can tell. Raises Refusal."""
         if self.draining and not rpc.while_draining:
             raise server_draining()
@@ -76,9 +76,12 @@ class Admission:
             if self._callers.certificates:
                 return None
             raise unauthenticated("the call carries no token")
-        caller = self._bearer(self._callers, authorization)
-        _check_role(caller, rpc)
-        return caller
+        return self._bearer(self._callers, authorization)
+
+    def authorize(self, rpc: Rpc, caller: Caller) -> None:
+        """Raises Refusal."""
+        if rpc.required_role not in caller.roles:
+            raise permission_denied(caller, rpc.required_role)
 
     def enter(
         self, rpc: Rpc, caller: Caller | None, context: "grpc.aio.ServicerContext[bytes, bytes]"
@@ -88,7 +91,7 @@ class Admission:
             raise server_draining()
         if caller is None:
             caller = self._by_certificate(context)
-            _check_role(caller, rpc)
+            self.authorize(rpc, caller)
         kind = rpc.kind
         everybody = self._everybody.under_way
         if everybody[kind] >= self._limits.server[kind]:
@@ -139,11 +142,6 @@ def _names_of(context: "grpc.aio.ServicerContext[bytes, bytes]") -> Iterable[str
     auth = context.auth_context()
     names = auth.get("x509_subject_alternative_name") or auth.get("x509_common_name") or ()
     return [name.decode("utf-8", "replace") for name in names]
-
-
-def _check_role(caller: Caller, rpc: Rpc) -> None:
-    if rpc.required_role not in caller.roles:
-        raise permission_denied(caller, rpc.required_role)
 
 
 def _too_large(size: int) -> Refusal:

@@ -37,6 +37,10 @@ parsed and prepared; beyond it they wait."""
 _STUCK_SECONDS: Final = 5.0
 """Clients of which none takes anything for so long are not waited for when the server stops."""
 
+_QUIET_SECONDS: Final = 0.1
+_MOST_QUIET_TURNS: Final = 10
+"""How long nobody may have called when the ports close, and how often that is waited for."""
+
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -77,7 +81,7 @@ works on something large it waits for nothing that only its client can give.
 """
 
 
-_caller: ContextVar[Caller | None] = ContextVar("caller")
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Whom the headers of the call under way have named."""
 
 
@@ -92,6 +96,8 @@ class Edge(grpc.GenericRpcHandler):
         self._large_bytes = 0
         self._large_done = asyncio.Event()
         self._idle = asyncio.Event()
+        self._turned_away = 0
+        """Calls that were refused before their request was read."""
         self._sending = 0
         """Calls that wait for their client to take a message."""
         self._sent = 0
@@ -122,6 +128,16 @@ class Edge(grpc.GenericRpcHandler):
             if self._sending == self._under_way and self._sent == sent:
                 return
 
+    async def quiet(self) -> None:
+        """While draining: waits a moment for what clients send after the last answers, so that it is turned away with
+        our reason. Of a call that comes when the ports close gRPC says no more than that it was cancelled.
+        """
+        for _ in range(_MOST_QUIET_TURNS):
+            turned_away = self._turned_away
+            await asyncio.sleep(_QUIET_SECONDS)
+            if self._turned_away == turned_away:
+                return
+
     def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """What answers a call, before its request is read."""
         found = self._handlers.get(call.method)
@@ -129,17 +145,22 @@ class Edge(grpc.GenericRpcHandler):
             return None
         rpc, handler = found
         try:
-            _caller.set(self._admission.check(rpc, call.invocation_metadata))
+            caller = self._admission.identify(rpc, call.invocation_metadata)
+            _caller.set(caller)
+            if caller is not None:
+                self._admission.authorize(rpc, caller)
         except Refusal as refusal:
             return self._turning_away(rpc, refusal)
         return handler
 
     def _turning_away(self, rpc: Rpc, refusal: Refusal) -> Handler:
         """Whatever kind of call it is: a handler of streams reads nothing that it does not ask for."""
+        self._turned_away += 1
 
         async def turn_away(_requests: AsyncIterator[bytes], context: Context) -> None:
             rpc.figures.started += 1
-            self._ended(rpc, context, "", 0.0, refusal=refusal)
+            caller = _caller.get()
+            self._ended(rpc, context, caller.name if caller else "", 0.0, refusal=refusal)
             await _abort(context, refusal)
 
         return grpc.stream_stream_rpc_method_handler(turn_away)

@@ -98,8 +98,10 @@ class Server:
         self.reloading.start()
         await self._health.serving(True)
 
-    async def stop(self) -> None:
-        """Drains: refuses new calls, finishes those under way within the setting's bound, closes the store."""
+    async def stop(self, *, called: bool = False) -> None:
+        """Drains: refuses new calls, finishes those under way within the setting's bound, closes the store. `called`:
+        others may still call.
+        """
         loop = asyncio.get_running_loop()
         allowed = self._settings.drain.total_seconds()
         end = loop.time() + allowed
@@ -107,6 +109,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(allowed - min(_LAST_SECONDS, _LAST_PART * allowed)):
                 await self._edge.drain(self.log.end_streams)
+                if called:
+                    await self._edge.quiet()
         await self._close(end - loop.time())
 
     async def _close(self, seconds: float) -> None:
@@ -188,9 +192,11 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, store: Store | None = None) -> AsyncIterator[Server]:
+async def running(
+    settings: Settings, store: Store | None = None, tracing: Tracing | None = None
+) -> AsyncIterator[Server]:
     """A server for the length of a block."""
-    server = Server(settings, store)
+    server = Server(settings, store, tracing)
     await server.start()
     try:
         yield server
