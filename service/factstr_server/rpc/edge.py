@@ -54,11 +54,13 @@ class Call(NamedTuple):
     size: int
     """Of the request, in bytes."""
     context: Context
+    caller: Caller
 
     @property
-    def peer(self) -> str:
-        """Where the caller is, for people."""
-        return str(self.context.peer())
+    def by_whom(self) -> str:
+        """Who calls, and where from, for people."""
+        peer = str(self.context.peer())
+        return f"{self.caller.name} at {peer}" if self.caller.name else peer
 
 
 class Answering(NamedTuple):
@@ -286,9 +288,9 @@ class Edge(grpc.GenericRpcHandler):
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._call(rpc, context), self._worked_on(len(raw)):
+                with self._call(rpc, context) as caller, self._worked_on(len(raw)):
                     figures.received += 1
-                    response = await handle(await self._parse(kind, raw), Call(len(raw), context))
+                    response = await handle(await self._parse(kind, raw), Call(len(raw), context, caller))
                     figures.sent += 1
                     return response if isinstance(response, bytes) else response.SerializeToString()
             except Refusal as refusal:
@@ -326,7 +328,7 @@ class Edge(grpc.GenericRpcHandler):
 
     async def _answer(self, to: "Answering", kind: type[Message], raw: bytes, handle: Streaming) -> None:
         with self._worked_on(len(raw)):
-            responses = handle(await self._parse(kind, raw), Call(len(raw), to.context))
+            responses = handle(await self._parse(kind, raw), Call(len(raw), to.context, to.caller))
             first = await anext(responses, None)
         async with aclosing(responses):
             if first is not None:

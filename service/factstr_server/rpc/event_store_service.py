@@ -93,7 +93,7 @@ class EventStoreServicer:
 
     async def consume(self, request: DurableRequest, call: Call) -> AsyncGenerator[bytes, None]:
         """Both kinds of durable streams: all facts are those that the empty query matches."""
-        wanted = await off_loop_if_large(call.size, _consumption, request, call.peer)
+        wanted = await off_loop_if_large(call.size, _consumption, request, call.by_whom)
         async with aclosing(self._log.durable.consume(wanted)) as items:
             async for item in items:
                 began = time_ns()
