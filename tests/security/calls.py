@@ -7,6 +7,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from factstr.aio.ended_call import EndedCall
 from factstr.v1 import durable_stream_service_pb2, event_pb2, event_store_service_pb2, server_service_pb2
 from tests.conformance.driver import Failure
 from tests.conformance.wire import failure_of
@@ -56,10 +57,13 @@ async def answer(channel: grpc.aio.Channel, full_name: str, headers: Headers = (
     method = METHODS[full_name]
     request = _REQUESTS.get(method.name, GetMessageClass(method.input_type)()).SerializeToString()
     call = both_streaming(channel, path_of(full_name))(one(request), metadata=headers, timeout=20)
+    ended = EndedCall(call)
     try:
         await call.read()
     except grpc.aio.AioRpcError as error:
-        return failure_of(error)
+        failure = await ended.failure(error)
+        assert isinstance(failure, grpc.aio.AioRpcError)
+        return failure_of(failure)
     finally:
         call.cancel()
     return None
