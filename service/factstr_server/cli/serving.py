@@ -22,6 +22,7 @@ _USAGE: Final = """\
 factstr-server [serve] [flags]
        factstr-server migrate --store URL
        factstr-server copy --from URL --to URL
+       factstr-server health [--target ADDR]
        factstr-server COMMAND --help"""
 
 _EXAMPLES: Final = f"""\
@@ -64,7 +65,7 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     if words[:1] == ["serve"]:
         del words[0]
     if words and not words[0].startswith("-"):
-        flags.refuse(f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy")
+        flags.refuse(f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy, health")
     given = flags.parse(words)
     listen = tuple(given.listen or _split(flags.variable("--listen")) or _DEFAULTS.listen)
     for address in listen:
