@@ -78,7 +78,7 @@ class EngineContainer(Container):
         return int(self._say("inspect", "--format={{.State.ExitCode}}", self._id))
 
     def log(self) -> str:
-        return self._say("logs", self._id)
+        return self._say("logs", self._id) if self._id else ""
 
     def remove(self) -> None:
         if self._id:
@@ -133,7 +133,7 @@ class NamespaceContainer(Container):
         return self._process.wait(STOPPED_WITHIN_SECONDS)
 
     def log(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text() if self._log.exists() else ""
 
     def remove(self) -> None:
         if self._process:
