@@ -10,10 +10,12 @@ from tests.architecture.repository import CLIENT, ROOT, SERVICE, imported, impor
 # What each layer of the service may import of the others, from top to bottom. Folders and single modules alike.
 LAYERS = {
     "__main__": ("cli",),
-    "cli": ("settings", "server", "rpc", "log", "stores", "contract"),
-    "server": ("settings", "rpc", "log", "stores", "contract"),
+    "cli": ("settings", "server", "telemetry", "access", "rpc", "log", "stores", "contract"),
+    "server": ("settings", "telemetry", "rpc", "access", "log", "stores", "contract"),
     "settings": ("contract",),
-    "rpc": ("settings", "log", "contract"),
+    "telemetry": ("rpc", "log", "stores.protocol", "contract"),
+    "rpc": ("settings", "access", "log", "contract"),
+    "access": ("contract",),
     "log": ("stores.protocol", "stores.stream_protocol", "contract"),
     "stores": ("contract",),
     "contract": (),
@@ -59,7 +61,7 @@ def test_imports_point_down(layer: str) -> None:
 @pytest.mark.parametrize(
     ("layers", "foreign"),
     [
-        pytest.param({"log", "stores", "contract", "settings"}, GRPC, id="gRPC stays at the edge"),
+        pytest.param({"access", "log", "stores", "contract", "settings"}, GRPC, id="gRPC stays at the edge"),
         pytest.param(LAYERS.keys() - {"stores"}, SQL, id="SQL stays in the stores"),
         pytest.param({"contract"}, OUTSIDE_WORLD, id="the contract is pure"),
         pytest.param(set(LAYERS), ("factstr.aio", "factstr.cli"), id="the service is nobody's client"),

@@ -11,7 +11,7 @@ from factstr_server.contract.errors import Refusal
 from factstr_server.log import append_pipeline
 from factstr_server.log.append_pipeline import AppendPipeline, Item
 from factstr_server.rpc import append_stream, edge, message_parts, preparing, unknown_fields
-from factstr_server.rpc.edge import Edge
+from factstr_server.rpc.edge import Answering, Edge
 from tests.conformance.driver import Filter, NewFact, Query
 from tests.conformance.wire import Wire
 from tests.service.conftest import serving
@@ -259,13 +259,13 @@ def untaken_answers(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     takes, first = asyncio.Event(), list[grpc.aio.ServicerContext[bytes, bytes]]()
     write = Edge._write
 
-    async def held(self: Edge, context: grpc.aio.ServicerContext[bytes, bytes], response: bytes) -> None:
-        first.append(context)
-        if context is first[0] and not takes.is_set():
+    async def held(self: Edge, to: Answering, response: bytes) -> None:
+        first.append(to.context)
+        if to.context is first[0] and not takes.is_set():
             self._sending += 1
             await takes.wait()
             self._sending -= 1
-        await write(self, context, response)
+        await write(self, to, response)
 
     monkeypatch.setattr(Edge, "_write", held)
     return takes

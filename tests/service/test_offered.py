@@ -83,10 +83,19 @@ async def test_limits_are_those_of_the_contract(server: Wire) -> None:
         "max_unacknowledged_bytes": 8_388_608,
         "max_durable_stream_page_size": 1_000,
         "max_large_request_bytes": 134_217_728,
+        "max_concurrent_streams": 4_096,
+        "max_concurrent_appends": 4_096,
+        "max_header_bytes": 16_384,
     }
     assert {field.name: value for field, value in limits.ListFields() if isinstance(value, int)} == expected
     every = {field.name for field in limits.DESCRIPTOR.fields}
-    assert every == expected.keys() | {"idempotency_retention", "heartbeat_interval"}
+    assert every == expected.keys() | {
+        "idempotency_retention",
+        "heartbeat_interval",
+        # Only where callers bear tokens.
+        "max_concurrent_streams_per_token",
+        "max_concurrent_appends_per_token",
+    }
 
 
 async def test_limits_show_what_was_set(server: Wire) -> None:

@@ -4,7 +4,9 @@
     serving     `serve`, which is meant where no command is named
     migrating   `migrate`
     copying     `copy`
+    tokens      `token`
     health      `health`
+    addresses   addresses as they are written in flags
 
 A command is a function of its arguments and the environment. The exit code is 0 when it did what it was asked to, 1
 after a failure, which is told in one line, and 2 for wrong usage.
@@ -20,7 +22,13 @@ from factstr_server.cli.flags import Failure
 
 Command: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], None]
 
-_COMMANDS: Final = {"serve": "serving", "migrate": "migrating", "copy": "copying", "health": "health"}
+_COMMANDS: Final = {
+    "serve": "serving",
+    "migrate": "migrating",
+    "copy": "copying",
+    "token": "tokens",
+    "health": "health",
+}
 """The module of each command, which has a function of the command's name. It is imported when it is needed: a health
 probe must not wait for the stores."""
 

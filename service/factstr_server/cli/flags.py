@@ -53,6 +53,22 @@ class Flags:
         self._required.append(flag)
         self.text(flag, placeholder, meaning)
 
+    def path(self, flag: str, meaning: str) -> None:
+        self.text(flag, "FILE", meaning)
+
+    def choice(self, flag: str, choices: Sequence[str], default: str, meaning: str) -> None:
+        value = self.variable(flag) or default
+        if value not in choices:
+            self.refuse(f"{variable_of(flag)}={value}: write one of {', '.join(choices)}")
+        self._parser.add_argument(flag, choices=choices, default=value, help=f"{meaning} (default {default})")
+
+    def number(self, flag: str, default: int, meaning: str) -> None:
+        """Of at least 1."""
+        value = self.variable(flag) or str(default)
+        self._parser.add_argument(
+            flag, metavar="N", type=_number, default=value, help=f"{meaning} (default {default})"
+        )
+
     def texts(self, flag: str, placeholder: str, meaning: str) -> None:
         """May be given several times."""
         self._parser.add_argument(flag, metavar=placeholder, action="append", help=meaning)
@@ -91,6 +107,12 @@ class Flags:
 
 def variable_of(flag: str) -> str:
     return "FACTSTR_" + flag.strip("-").replace("-", "_").upper()
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
 
 
 def _seconds(text: str) -> timedelta:

@@ -1,27 +1,33 @@
 """`factstr-server serve`: flags and variables to one `Settings`, and the process around the server."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
 from factstr_server import __version__
+from factstr_server.cli.addresses import is_address, is_local, is_unix
 from factstr_server.cli.flags import STORES, Failure, Flags
 from factstr_server.settings import Settings
 from factstr_server.stores.postgres.location import shown_url
 
+if TYPE_CHECKING:
+    from factstr_server.telemetry.tracing import OpenTelemetryTracing
+
 _DEFAULTS: Final = Settings()
+
+_log = logging.getLogger("factstr_server")
 
 _USAGE: Final = """\
 factstr-server [serve] [flags]
        factstr-server migrate --store URL
        factstr-server copy --from URL --to URL
+       factstr-server token new --name NAME --role ROLE
        factstr-server health [--target ADDR]
        factstr-server COMMAND --help"""
 
@@ -33,6 +39,8 @@ examples:
       serves an absolute path on a Unix socket
   factstr-server --store 'postgresql://app@db1,db2/facts' --read-store 'postgresql://app@replica/facts'
       serves PostgreSQL: facts are written on whichever of two hosts is the primary, and read from a replica
+  factstr-server --listen 0.0.0.0:50051 --tls-cert tls.crt --tls-key tls.key --tokens-file tokens
+      serves other machines, over TLS, and only those who bear a token
   FACTSTR_STORE=memory: factstr-server
       every flag is also a variable: FACTSTR_ and the flag's name
 
@@ -45,13 +53,12 @@ examples:
 def serve(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Returns after a drained stop. Raises Failure."""
     settings = settings_from(arguments, environment)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     # gRPC's own remarks are not for people; it reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from factstr_server.server import StartupError  # noqa: PLC0415
+    from factstr_server.telemetry.logs import configure  # noqa: PLC0415
 
+    configure(settings.log_format, sys.stderr)
     try:
         uvloop.run(_serve(settings))
     except StartupError as error:
@@ -65,34 +72,68 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     if words[:1] == ["serve"]:
         del words[0]
     if words and not words[0].startswith("-"):
-        flags.refuse(f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy, health")
+        flags.refuse(
+            f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy, token, health"
+        )
     given = flags.parse(words)
     listen = tuple(given.listen or _split(flags.variable("--listen")) or _DEFAULTS.listen)
-    for address in listen:
-        if not _is_address(address):
-            flags.refuse(f"--listen {address} is no address; write host:port (port 0 to 65535) or unix:/path")
-        if not _is_local(address) and not given.insecure:
-            flags.refuse(
-                f"--listen {address} reaches beyond this machine without TLS and tokens; listen on 127.0.0.1 or a "
-                "unix: path, or say --insecure if the network around it is trusted"
-            )
-    for flag, url in (("--store", given.store), ("--read-store", given.read_store)):
-        if given.read_store and not url.startswith("postgresql://"):
-            flags.refuse(
-                f"--read-store needs PostgreSQL, and {flag} is {shown_url(url)!r}; only a postgresql:// store has "
-                "replicas, which are postgresql:// too"
-            )
-    return Settings(
+    settings = Settings(
         store=given.store,
         listen=listen,
+        tls_cert=given.tls_cert,
+        tls_key=given.tls_key,
+        tls_client_ca=given.tls_client_ca,
+        tokens_file=given.tokens_file,
         reflection=not given.no_reflection,
         insecure=given.insecure,
+        health_listen=given.health_listen,
+        metrics_listen=given.metrics_listen,
+        log_format=given.log_format,
+        log_calls=given.log_calls,
+        tracing=given.tracing,
+        max_streams=given.max_streams,
+        max_streams_per_token=given.max_streams_per_token,
+        max_appends=given.max_appends,
+        max_appends_per_token=given.max_appends_per_token,
         idempotency_retention=given.idempotency_retention,
         heartbeat_interval=given.heartbeat_interval,
         unavailable_wait=given.unavailable_wait,
         read_store=given.read_store,
         drain=given.drain_seconds,
     )
+    if problem := _problem(settings):
+        flags.refuse(problem)
+    return settings
+
+
+def _problem(settings: Settings) -> str | None:
+    """What makes no sense about the whole, and what would."""
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        return "--tls-cert and --tls-key belong together; give both"
+    if settings.tls_client_ca and not settings.tls_cert:
+        return "--tls-client-ca asks clients for certificates, which takes TLS; give --tls-cert and --tls-key too"
+    for address in settings.listen:
+        if not is_address(address):
+            return f"--listen {address} is no address; write host:port (port 0 to 65535) or unix:/path"
+        if not (is_local(address) or settings.insecure or (settings.tls_cert and settings.tokens_file)):
+            return (
+                f"--listen {address} reaches beyond this machine without TLS and tokens; give --tls-cert, --tls-key "
+                "and --tokens-file, listen on 127.0.0.1 or a unix: path, or say --insecure if the network around it is "
+                "trusted"
+            )
+    if settings.health_listen and not is_address(settings.health_listen):
+        return f"--health-listen {settings.health_listen} is no address; write host:port or unix:/path"
+    if settings.metrics_listen and (
+        not is_address(settings.metrics_listen) or is_unix(settings.metrics_listen)
+    ):
+        return f"--metrics-listen {settings.metrics_listen} is no address; write host:port"
+    for flag, url in (("--store", settings.store), ("--read-store", settings.read_store or "")):
+        if settings.read_store and not url.startswith("postgresql://"):
+            return (
+                f"--read-store needs PostgreSQL, and {flag} is {shown_url(url)!r}; only a postgresql:// store has "
+                "replicas, which are postgresql:// too"
+            )
+    return None
 
 
 def _flags(environment: Mapping[str, str]) -> Flags:
@@ -114,8 +155,9 @@ def _flags(environment: Mapping[str, str]) -> Flags:
         f"host:port or unix:/path; may be given several times (default {_DEFAULTS.listen[0]}; the variable takes "
         "several with commas)",
     )
-    flags.switch("--insecure", "allow addresses beyond this machine although nothing is encrypted")
-    flags.switch("--no-reflection", "do not describe the services to clients such as grpcurl")
+    _declare_security(flags)
+    _declare_observation(flags)
+    _declare_limits(flags)
     flags.seconds("--idempotency-retention", None, "forget idempotency keys after this long")
     flags.seconds("--heartbeat-interval", "10", "a stream sends a message at least this often")
     flags.seconds(
@@ -123,15 +165,52 @@ def _flags(environment: Mapping[str, str]) -> Flags:
         "5",
         "how long appends and reads wait for a store that is being connected to anew",
     )
-    flags.seconds("--drain-seconds", "20", "how long a stopping server waits for calls under way")
+    flags.seconds("--drain-seconds", "20", "how long a stopping server takes at most")
     return flags
 
 
+def _declare_security(flags: Flags) -> None:
+    flags.path("--tls-cert", "the server's certificate with its chain (PEM); read again when it changes")
+    flags.path("--tls-key", "its key (PEM, without a password)")
+    flags.path(
+        "--tls-client-ca", "take only clients whose certificate one of these authorities has signed (PEM)"
+    )
+    flags.path(
+        "--tokens-file",
+        "take only callers that this file names (factstr-server token --help); read again when it changes",
+    )
+    flags.switch("--insecure", "allow addresses beyond this machine although TLS or tokens are missing")
+    flags.switch("--no-reflection", "do not describe the services to clients such as grpcurl")
+
+
+def _declare_observation(flags: Flags) -> None:
+    flags.text("--health-listen", "ADDR", "answer health checks here as well, in plaintext, for probes")
+    flags.text("--metrics-listen", "ADDR", "serve metrics for Prometheus here, at http://ADDR/metrics")
+    flags.choice("--log-format", ("text", "json"), _DEFAULTS.log_format, "of the log, on stderr")
+    flags.choice(
+        "--log-calls", ("none", "failed", "all"), _DEFAULTS.log_calls, "which calls leave a line in the log"
+    )
+    flags.switch(
+        "--tracing",
+        "send spans to an OpenTelemetry collector, as OTEL_* variables say (factstr-server[tracing])",
+    )
+
+
+def _declare_limits(flags: Flags) -> None:
+    flags.number(
+        "--max-streams", _DEFAULTS.max_streams, "calls that last (streams, queries) under way at once"
+    )
+    flags.number("--max-streams-per-token", _DEFAULTS.max_streams_per_token, "the same, of one token")
+    flags.number("--max-appends", _DEFAULTS.max_appends, "unary appends under way at once")
+    flags.number("--max-appends-per-token", _DEFAULTS.max_appends_per_token, "the same, of one token")
+
+
 async def _serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once."""
+    """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once. SIGHUP reads files again."""
     from factstr_server.server import Server  # noqa: PLC0415
 
-    server = Server(settings)
+    tracing = _tracing() if settings.tracing else None
+    server = Server(settings, tracing=tracing)
     stopping = asyncio.Event()
 
     def stop() -> None:
@@ -142,37 +221,35 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, server.reloading.look)
     await server.start()
     head = await server.log.head()
-    print(
-        f"factstr-server {__version__} serves {shown_url(settings.store)} (head {head}) on "
-        f"{', '.join(server.addresses)}",
-        file=sys.stderr,
-        flush=True,
+    _log.info(
+        "factstr-server %s serves %s (head %d) on %s%s%s",
+        __version__,
+        shown_url(settings.store),
+        head,
+        ", ".join(server.addresses),
+        f" with health on {server.health_address}" if server.health_address else "",
+        f" with metrics on {server.metrics_address}" if server.metrics_address else "",
     )
     await stopping.wait()
-    print("factstr-server: draining", file=sys.stderr, flush=True)
+    _log.info("draining, for at most %g s", settings.drain.total_seconds())
     await server.stop()
+    if tracing:
+        await asyncio.to_thread(tracing.close)
+    _log.info("stopped")
+
+
+def _tracing() -> "OpenTelemetryTracing":
+    try:
+        from factstr_server.telemetry.tracing import OpenTelemetryTracing  # noqa: PLC0415
+    except ImportError:
+        raise Failure(
+            "--tracing takes OpenTelemetry, which is not installed; install factstr-server[tracing], or leave it out"
+        ) from None
+    return OpenTelemetryTracing.exporting()
 
 
 def _split(addresses: str) -> list[str]:
     return [address.strip() for address in addresses.split(",") if address.strip()]
-
-
-def _is_address(address: str) -> bool:
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    host, _, port = address.rpartition(":")
-    return bool(host) and port.isdecimal() and int(port) < 2**16
-
-
-def _is_local(address: str) -> bool:
-    if address.startswith(("unix:", "unix-abstract:")):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

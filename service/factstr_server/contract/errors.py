@@ -158,6 +158,15 @@ def server_busy(busy_with: str, *, limit: int, actual: int) -> Refusal:
     )
 
 
+def quota_exceeded(used: str, *, limit: int, actual: int) -> Refusal:
+    return Refusal(
+        Reason.QUOTA_EXCEEDED,
+        f"{used}, which is all that one token may have; nothing was committed, end some or try again later",
+        metadata={"limit": str(limit), "actual": str(actual)},
+        retry_after=timedelta(seconds=1),
+    )
+
+
 def store_unavailable(problem: str) -> Refusal:
     return Refusal(
         Reason.STORE_UNAVAILABLE,

@@ -26,6 +26,9 @@ MAX_SEQUENCE_NUMBER: Final = 2**63 - 1
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 """What is too large within it gets our error; beyond it gRPC's own."""
 
+MAX_HEADER_BYTES: Final = 16 * 1024
+"""Of a call's metadata, each key and value with 32 bytes more, as HTTP/2 counts them."""
+
 MAX_RESPONSE_BYTES: Final = 256 * 1024
 """Response messages gather up to this; a single larger record or batch goes alone."""
 

@@ -26,12 +26,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
+from time import perf_counter, time_ns
 from typing import Final, NamedTuple, TypeAlias
 
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import Reason, Refusal, StoreDisconnected, server_busy, server_draining
+from factstr_server.log.figures import CommitFigures
 from factstr_server.log.follower import Follower
 from factstr_server.log.tail import TailBatch
+from factstr_server.log.tracing import Tracing
 from factstr_server.stores.protocol import (
     Advance,
     Advanced,
@@ -82,6 +85,8 @@ class _Queued(NamedTuple):
     answer: asyncio.Future[list[Outcome]]
     since: float
     """The loop's time."""
+    origin: object | None = None
+    """The call that it came with, where that is traced."""
 
     @property
     def cost(self) -> int:
@@ -96,8 +101,15 @@ class _Queued(NamedTuple):
 class Committer:
     """Runs in one event loop; `submit` may be called by any number of its tasks."""
 
-    def __init__(self, store: LogStore, follower: Follower, unavailable_wait: timedelta) -> None:
+    def __init__(
+        self,
+        store: LogStore,
+        follower: Follower,
+        unavailable_wait: timedelta,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._store = store
+        self._tracing = tracing
         self._follower = follower
         self._wait_seconds = unavailable_wait.total_seconds()
         self._disconnected: StoreDisconnected | None = None
@@ -111,6 +123,7 @@ class Committer:
         self._room = asyncio.Event()
         self._in_doubt = False
         self._committing = False
+        self.figures = CommitFigures()
         self._alone = True
         """Whether the last group was of one run, and nothing came while it was committed."""
         self.on_advanced: Callable[[Advance, AdvanceOutcome], None] = lambda _advance, _outcome: None
@@ -120,6 +133,11 @@ class Committer:
     def appends_wait(self) -> bool:
         """Whether appends are under way, which share the loop with the streams."""
         return self._committing or bool(self._queue)
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """How many appends wait for their commit, and the bytes that they count for."""
+        return sum(len(queued.run) for queued in self._queue), self._queued_bytes
 
     def store_is_back(self) -> None:
         """Whoever waits for the store may try again at once."""
@@ -166,7 +184,8 @@ class Committer:
 
     def _queued(self, run: Run, size: int) -> asyncio.Future[list[Outcome]]:
         loop = asyncio.get_running_loop()
-        queued = _Queued(run, size, loop.create_future(), loop.time())
+        origin = self._tracing.origin() if self._tracing else None
+        queued = _Queued(run, size, loop.create_future(), loop.time(), origin)
         self._queue.append(queued)
         self._queued_bytes += queued.cost
         self._work.set()
@@ -275,23 +294,28 @@ class Committer:
 
     async def _commit(self, group: list[_Queued]) -> None:
         items = [item for queued in group for item in queued.run]
+        began, began_at = perf_counter(), time_ns()
         try:
             outcomes = await self._store.commit(items)
             assert len(outcomes) == len(items), "a store has an outcome for each"
         except StoreDisconnected as disconnected:
             self._disconnected = disconnected
             self._put_back(group)
+            self.figures.failed_groups += 1
         except Refusal as refusal:
+            self.figures.failed_groups += 1
             self._in_doubt |= refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN
             if refusal.reason is Reason.STORE_FULL and len(items) > 1:
                 await self._commit_apart(group)
                 return
             _fail(group, refusal)
         except Exception as error:  # noqa: BLE001  (a defect must not end the committer)
+            self.figures.failed_groups += 1
             self._in_doubt = True
             _log.exception("a commit of %d appends failed unexpectedly", len(items))
             _fail(group, error)
         else:
+            self.figures.committed(outcomes, len(items), perf_counter() - began)
             # Both happen in one step of the loop. Those who wait for answers are scheduled first: a thousand streams
             # that wake take their time.
             answers = iter(outcomes)
@@ -299,6 +323,8 @@ class Committer:
                 answer = list(islice(answers, len(queued.run)))
                 if not queued.answer.done():
                     queued.answer.set_result(answer)
+                if self._tracing and queued.origin is not None:
+                    _trace(self._tracing, queued.origin, answer, len(items), began_at)
             try:
                 self._dispatch(items, outcomes)
             except Exception:  # noqa: BLE001  (a defect must not end the committer: streams read the store instead)
@@ -323,6 +349,15 @@ class Committer:
             elif isinstance(outcome, Committed):
                 batches.append(TailBatch(outcome, item))
         self._follower.committed(batches)
+
+
+def _trace(
+    tracing: Tracing, origin: object, outcomes: Sequence[Outcome], group_size: int, began_at: int
+) -> None:
+    for outcome in outcomes:
+        if isinstance(outcome, Committed):
+            first, last, _ = outcome
+            tracing.committed(origin, first, last, group_size=group_size, began=began_at)
 
 
 def _of_append(outcome: Outcome) -> AppendOutcome:

@@ -117,11 +117,14 @@ class DurableStreams:
         """Ends those who wait for a lease, for a reason."""
         self._queue.end(why)
 
-    async def close(self) -> None:
-        """After the last call: gives back what is still held, and ends."""
+    async def close(self, end: float | None = None) -> None:
+        """After the last call: gives back what is still held, until the loop's time `end` at most, and ends."""
         if self._giving_back:
+            seconds = _GIVE_BACK_SECONDS
+            if end is not None:
+                seconds = max(0.0, min(seconds, end - asyncio.get_running_loop().time()))
             # What a store does not take back by then ends with the store, or by itself.
-            await asyncio.wait(self._giving_back.values(), timeout=_GIVE_BACK_SECONDS)
+            await asyncio.wait(self._giving_back.values(), timeout=seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -26,9 +26,11 @@ from factstr_server.log.append_pipeline import AppendPipeline, Room
 from factstr_server.log.committer import Committer
 from factstr_server.log.dispatcher import Dispatcher
 from factstr_server.log.durable_streams import DurableStreams
+from factstr_server.log.figures import LogFigures
 from factstr_server.log.follower import Follower
 from factstr_server.log.live_streams import LiveStreams
 from factstr_server.log.stream_positions import StreamPositions
+from factstr_server.log.tracing import Tracing
 from factstr_server.stores.protocol import (
     AppendOutcome,
     Committed,
@@ -86,11 +88,13 @@ class EventLog:
         store: Store,
         heartbeat_interval: timedelta = DEFAULT_HEARTBEAT_INTERVAL,
         unavailable_wait: timedelta = DEFAULT_UNAVAILABLE_WAIT,
+        tracing: Tracing | None = None,
     ) -> None:
         self._store = store
+        self.tracing = tracing
         self._dispatcher = Dispatcher()
         self._follower = Follower(store, self._dispatcher)
-        self._committer = Committer(store, self._follower, unavailable_wait)
+        self._committer = Committer(store, self._follower, unavailable_wait, tracing)
         self._dispatcher.appends_wait = lambda: self._committer.appends_wait
         self.live = LiveStreams(store, self._dispatcher, heartbeat_interval.total_seconds())
         self.durable = DurableStreams(store, self._committer, self.live)
@@ -142,9 +146,10 @@ class EventLog:
         """Refuses new appends and finishes those under way."""
         await self._committer.drain()
 
-    async def close(self) -> None:
+    async def close(self, end: float | None = None) -> None:
+        """Leases that the store does not take back are waited for until the loop's time `end`, or a few seconds."""
         try:
-            await self.durable.close()
+            await self.durable.close(end)
             await self.drain()
         finally:
             await self._follower.close()
@@ -153,6 +158,15 @@ class EventLog:
     @property
     def info(self) -> StoreInfo:
         return self._store.info
+
+    @property
+    def figures(self) -> LogFigures:
+        return LogFigures(
+            self._dispatcher.position,
+            *self._committer.queued,
+            *self._dispatcher.tail.size,
+            self._committer.figures,
+        )
 
     async def head(self) -> int:
         return await self._store.head()

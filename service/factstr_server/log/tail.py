@@ -80,6 +80,11 @@ class Tail:
         self.begins_after = 0
         """Facts up to it must be asked of the store."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many batches it holds, and the bytes that they count for."""
+        return len(self._batches), self._bytes
+
     def begin_after(self, position: int) -> None:
         """Forgets everything: the next batch follows a position."""
         self._batches.clear()

@@ -3,8 +3,6 @@
 from base64 import b64decode, urlsafe_b64encode
 from typing import Final
 
-import grpc
-
 from factstr.v1 import durable_stream_service_pb2 as pb
 from factstr_server.contract.limits import (
     DEFAULT_DURABLE_STREAM_PAGE_SIZE,
@@ -27,8 +25,8 @@ class DurableStreamServicer:
     def __init__(self, log: EventLog) -> None:
         self._positions = log.positions
 
-    def handlers(self, edge: Edge) -> grpc.GenericRpcHandler:
-        return edge.handlers(
+    def add_to(self, edge: Edge) -> None:
+        edge.add(
             _SERVICE,
             unary={
                 "ListDurableStreams": self.list_durable_streams,

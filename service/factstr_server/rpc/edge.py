@@ -6,19 +6,26 @@ are handed through as they are stored.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
+from time import perf_counter
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import uuid4
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from factstr_server.contract.errors import Reason, Refusal, excerpt, server_busy, server_draining
-from factstr_server.rpc.status import grpc_status
-from factstr_server.rpc.unknown_fields import parse_request, unsupported_field
+from factstr_server.access.callers import Caller
+from factstr_server.contract.errors import Reason, Refusal, server_busy
+from factstr_server.log.tracing import Tracing
+from factstr_server.rpc.admission import Admission, still_valid
+from factstr_server.rpc.call import CANCELLED, DEADLINE_EXCEEDED, OK, EndedCall, Rpc, request_id
+from factstr_server.rpc.status import CODES, grpc_status
+from factstr_server.rpc.unknown_fields import parse_request
 
 OFF_LOOP_BYTES: Final = 64 * 1024
 """A request above this is parsed, validated and encoded in a thread, so that the event loop goes on."""
@@ -29,8 +36,6 @@ parsed and prepared; beyond it they wait."""
 
 _STUCK_SECONDS: Final = 5.0
 """Clients of which none takes anything for so long are not waited for when the server stops."""
-
-_HEADER_PREFIX: Final = "factstr-"
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +57,14 @@ class Call(NamedTuple):
         return str(self.context.peer())
 
 
+class Answering(NamedTuple):
+    """A call that is answered with many messages."""
+
+    rpc: Rpc
+    context: Context
+    caller: Caller
+
+
 Unary: TypeAlias = Callable[[Any, Call], Awaitable[Message | bytes]]
 """Answers a request message with a message, encoded or not."""
 Streaming: TypeAlias = Callable[[Any, Call], AsyncGenerator[bytes, None]]
@@ -64,12 +77,17 @@ works on something large it waits for nothing that only its client can give.
 """
 
 
-class Edge:
-    """Makes gRPC handlers of a servicer's methods, and counts the calls under way."""
+_caller: ContextVar[Caller | None] = ContextVar("caller")
+"""Whom the headers of the call under way have named."""
 
-    def __init__(self) -> None:
-        self.draining = False
-        self._while_draining: set[str] = set()
+
+class Edge(grpc.GenericRpcHandler):
+    """All RPCs of a server as gRPC handlers, made of servicers' methods; and the calls under way."""
+
+    def __init__(self, admission: Admission, tracing: Tracing | None = None) -> None:
+        self._admission = admission
+        self._tracing = tracing
+        self._handlers: dict[str, tuple[Rpc, Handler]] = {}
         self._under_way = 0
         self._large_bytes = 0
         self._large_done = asyncio.Event()
@@ -77,12 +95,24 @@ class Edge:
         self._sending = 0
         """Calls that wait for their client to take a message."""
         self._sent = 0
+        self.refusals: Counter[str] = Counter()
+        """How many calls have failed, by reason."""
+        self.on_ended: Callable[[EndedCall], None] | None = None
+        """Is told of each call that has ended."""
+
+    @property
+    def draining(self) -> bool:
+        return self._admission.draining
+
+    @property
+    def rpcs(self) -> Iterable[Rpc]:
+        return (rpc for rpc, _ in self._handlers.values())
 
     async def drain(self, end_streams: Callable[[], None]) -> None:
         """Turns new calls away with SERVER_DRAINING, ends those that would never end, and waits for all others, but not
         for clients of which none takes what is left to be sent.
         """
-        self.draining = True
+        self._admission.draining = True
         end_streams()
         while self._under_way:
             sent = self._sent
@@ -92,17 +122,88 @@ class Edge:
             if self._sending == self._under_way and self._sent == sent:
                 return
 
-    @contextmanager
-    def _call(self, context: Context, method: MethodDescriptor) -> Iterator[None]:
-        """The length of a call; refuses it before its request is looked at."""
-        self._under_way += 1
+    def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """What answers a call, before its request is read."""
+        found = self._handlers.get(call.method)
+        if found is None:
+            return None
+        rpc, handler = found
         try:
-            self._admit(context, method)
-            yield
+            _caller.set(self._admission.check(rpc, call.invocation_metadata))
+        except Refusal as refusal:
+            return self._turning_away(rpc, refusal)
+        return handler
+
+    def _turning_away(self, rpc: Rpc, refusal: Refusal) -> Handler:
+        """Whatever kind of call it is: a handler of streams reads nothing that it does not ask for."""
+
+        async def turn_away(_requests: AsyncIterator[bytes], context: Context) -> None:
+            rpc.figures.started += 1
+            self._ended(rpc, context, "", 0.0, refusal=refusal)
+            await _abort(context, refusal)
+
+        return grpc.stream_stream_rpc_method_handler(turn_away)
+
+    @contextmanager
+    def _call(self, rpc: Rpc, context: Context) -> Iterator[Caller]:
+        """The length of a call; refuses it before its request is looked at, and makes refusals of defects."""
+        began = perf_counter()
+        rpc.figures.started += 1
+        self._under_way += 1
+        caller: Caller | None = None
+        name = ""
+        end_span = (
+            self._tracing.call(rpc.full_name, context.invocation_metadata() or ()) if self._tracing else None
+        )
+        try:
+            caller = self._admission.enter(rpc, _caller.get(), context)
+            name = caller.name
+            yield caller
+        except Refusal as refusal:
+            self._ended(rpc, context, name, perf_counter() - began, refusal=refusal, end_span=end_span)
+            raise
+        except Exception as error:
+            internal = _internal(error, rpc)
+            self._ended(rpc, context, name, perf_counter() - began, refusal=internal, end_span=end_span)
+            raise internal from error
+        except BaseException:
+            self._ended(
+                rpc,
+                context,
+                name,
+                perf_counter() - began,
+                code=_code_of_cancelled(context),
+                end_span=end_span,
+            )
+            raise
+        else:
+            self._ended(rpc, context, name, perf_counter() - began, end_span=end_span)
         finally:
+            if caller is not None:
+                self._admission.leave(rpc, caller)
             self._under_way -= 1
             if self.draining and not self._under_way:
                 self._idle.set()
+
+    def _ended(
+        self,
+        rpc: Rpc,
+        context: Context,
+        caller: str,
+        seconds: float,
+        *,
+        refusal: Refusal | None = None,
+        code: int = OK,
+        end_span: Callable[[int], None] | None = None,
+    ) -> None:
+        if refusal:
+            code = CODES[refusal.reason]
+            self.refusals[refusal.reason] += 1
+        rpc.figures.ended(code, seconds)
+        if end_span:
+            end_span(code)
+        if self.on_ended:
+            self.on_ended(EndedCall(rpc, caller, code, seconds, refusal, context))
 
     @contextmanager
     def _worked_on(self, size: int) -> Iterator[None]:
@@ -133,101 +234,95 @@ class Edge:
         with self._worked_on(size):
             yield
 
-    def handlers(
+    def add(
         self,
         service: ServiceDescriptor,
         unary: Mapping[str, Unary],
         streaming: Mapping[str, Streaming] | None = None,
         pipelined: Mapping[str, Pipelined] | None = None,
         while_draining: Iterable[str] = (),
-    ) -> grpc.GenericRpcHandler:
-        """Handlers for every RPC of the service. Those named in `while_draining` are served until the ports close."""
-        streaming, pipelined = streaming or {}, pipelined or {}
-        self._while_draining.update(f"{service.full_name}.{name}" for name in while_draining)
-        methods: dict[str, Handler] = {}
+    ) -> None:
+        """Adds every RPC of a service. Those named in `while_draining` are served until the ports close."""
+        streaming, pipelined, while_draining = streaming or {}, pipelined or {}, set(while_draining)
         for method in service.methods:
+            rpc = Rpc(method, while_draining=method.name in while_draining)
+            kind = GetMessageClass(method.input_type)
+            handler: Handler
             if method.name in unary:
-                methods[method.name] = grpc.unary_unary_rpc_method_handler(
-                    self._unary(method, unary[method.name])
-                )
+                handler = grpc.unary_unary_rpc_method_handler(self._unary(rpc, kind, unary[method.name]))
             elif method.name in streaming:
-                methods[method.name] = grpc.unary_stream_rpc_method_handler(
-                    self._streaming(method, streaming[method.name])
+                handler = grpc.unary_stream_rpc_method_handler(
+                    self._streaming(rpc, kind, streaming[method.name])
                 )
             else:
-                methods[method.name] = grpc.stream_stream_rpc_method_handler(
-                    self._pipelined(method, pipelined[method.name])
-                )
-        return grpc.method_handlers_generic_handler(service.full_name, methods)
+                handler = grpc.stream_stream_rpc_method_handler(self._pipelined(rpc, pipelined[method.name]))
+            self._handlers[f"/{service.full_name}/{method.name}"] = rpc, handler
 
-    def _unary(self, method: MethodDescriptor, handle: Unary) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        kind = GetMessageClass(method.input_type)
+    def _unary(
+        self, rpc: Rpc, kind: type[Message], handle: Unary
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        figures = rpc.figures
 
         async def call(raw: bytes, context: Context) -> bytes:
             try:
-                with self._call(context, method), self._worked_on(len(raw)):
+                with self._call(rpc, context), self._worked_on(len(raw)):
+                    figures.received += 1
                     response = await handle(await self._parse(kind, raw), Call(len(raw), context))
+                    figures.sent += 1
                     return response if isinstance(response, bytes) else response.SerializeToString()
-            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
-                await _abort(context, error, method)
+            except Refusal as refusal:
+                await _abort(context, refusal)
 
         return call
 
     def _streaming(
-        self, method: MethodDescriptor, handle: Streaming
+        self, rpc: Rpc, kind: type[Message], handle: Streaming
     ) -> Callable[[bytes, Context], Awaitable[None]]:
-        kind = GetMessageClass(method.input_type)
-
         async def call(raw: bytes, context: Context) -> None:
             try:
-                with self._call(context, method):
-                    await self._answer(context, kind, raw, handle)
-            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
-                await _abort(context, error, method)
+                with self._call(rpc, context) as caller:
+                    rpc.figures.received += 1
+                    await self._answer(Answering(rpc, context, caller), kind, raw, handle)
+            except Refusal as refusal:
+                await _abort(context, refusal)
 
         return call
 
     def _pipelined(
-        self, method: MethodDescriptor, handle: Pipelined
+        self, rpc: Rpc, handle: Pipelined
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[None]]:
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                with self._call(context, method):
-                    async with aclosing(handle(requests, self._in_turn)) as responses:
+                with self._call(rpc, context) as caller:
+                    to = Answering(rpc, context, caller)
+                    async with aclosing(handle(_received(requests, to), self._in_turn)) as responses:
                         async for response in responses:
-                            await self._write(context, response)
-            except Exception as error:  # noqa: BLE001  (a defect becomes INTERNAL with an id)
-                await _abort(context, error, method)
+                            await self._write(to, response)
+            except Refusal as refusal:
+                await _abort(context, refusal)
 
         return call
 
-    async def _answer(self, context: Context, kind: type[Message], raw: bytes, handle: Streaming) -> None:
+    async def _answer(self, to: "Answering", kind: type[Message], raw: bytes, handle: Streaming) -> None:
         with self._worked_on(len(raw)):
-            responses = handle(await self._parse(kind, raw), Call(len(raw), context))
+            responses = handle(await self._parse(kind, raw), Call(len(raw), to.context))
             first = await anext(responses, None)
         async with aclosing(responses):
             if first is not None:
-                await self._write(context, first)
+                await self._write(to, first)
             async for response in responses:
-                await self._write(context, response)
+                still_valid(to.caller)
+                await self._write(to, response)
 
-    async def _write(self, context: Context, response: bytes) -> None:
+    async def _write(self, to: "Answering", response: bytes) -> None:
         self._sending += 1
         try:
             with _client_may_have_gone():
-                await context.write(response)
+                await to.context.write(response)
             self._sent += 1
+            to.rpc.figures.sent += 1
         finally:
             self._sending -= 1
-
-    def _admit(self, context: Context, method: MethodDescriptor) -> None:
-        if self.draining and method.full_name not in self._while_draining:
-            raise server_draining()
-        for key, _ in context.invocation_metadata() or ():
-            if key.startswith(_HEADER_PREFIX):
-                raise unsupported_field(
-                    f"metadata[{excerpt(key)}]", 0, "a header that this server does not know"
-                )
 
     async def _parse(self, kind: type[Message], raw: bytes) -> Message:
         return await off_loop_if_large(len(raw), parse_request, kind, raw)
@@ -253,17 +348,30 @@ def _client_may_have_gone() -> Iterator[None]:
         raise asyncio.CancelledError from error
 
 
-async def _abort(context: Context, error: Exception, method: MethodDescriptor) -> NoReturn:
-    if not isinstance(error, Refusal):
-        error = _internal(error, method)
+async def _received(requests: AsyncIterator[bytes], call: "Answering") -> AsyncGenerator[bytes, None]:
+    """Request messages, for as long as their caller is known."""
+    async for request in requests:
+        still_valid(call.caller)
+        call.rpc.figures.received += 1
+        yield request
+
+
+async def _abort(context: Context, refusal: Refusal) -> NoReturn:
     with _client_may_have_gone():
-        await context.abort_with_status(grpc_status(error))
+        await context.abort_with_status(grpc_status(refusal, request_id(context)))
 
 
-def _internal(error: Exception, method: MethodDescriptor) -> Refusal:
+def _code_of_cancelled(context: Context) -> int:
+    """Of a call that ended from outside: the client's doing, or its deadline's."""
+    # None where there is no deadline, whatever its type says.
+    remaining: float | None = context.time_remaining()
+    return DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else CANCELLED
+
+
+def _internal(error: Exception, rpc: Rpc) -> Refusal:
     """A defect: what happened goes to the log, and only its id to the caller."""
     error_id = uuid4().hex
-    _log.error("error_id=%s in %s", error_id, method.full_name, exc_info=error)
+    _log.error("error_id=%s in %s", error_id, rpc.full_name, exc_info=error)
     return Refusal(
         Reason.INTERNAL,
         f"the server failed; its log says more under {error_id}",

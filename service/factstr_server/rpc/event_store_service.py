@@ -2,16 +2,17 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from time import time_ns
 from typing import Final, TypeAlias
-
-import grpc
 
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.contract.limits import DEFAULT_UNACKNOWLEDGED_BATCHES
 from factstr_server.contract.query import EVERYTHING, CompiledQuery, EventQuery
 from factstr_server.contract.validation import Violations
-from factstr_server.log.durable_streams import Consumption
+from factstr_server.log.durable_streams import Consumption, ConsumptionItem
 from factstr_server.log.event_log import EventLog
+from factstr_server.log.live_streams import StreamItem
+from factstr_server.log.subscription import Batches
 from factstr_server.rpc.append_stream import append_stream
 from factstr_server.rpc.edge import Call, Edge, InTurn, off_loop_if_large
 from factstr_server.rpc.preparing import prepared_append, prepared_append_if
@@ -38,8 +39,8 @@ class EventStoreServicer:
         self._log = log
         self._messages = StreamMessages(log, settings.heartbeat_interval)
 
-    def handlers(self, edge: Edge) -> grpc.GenericRpcHandler:
-        return edge.handlers(
+    def add_to(self, edge: Edge) -> None:
+        edge.add(
             pb.DESCRIPTOR.services_by_name["EventStoreService"],
             unary={
                 "Append": self.append,
@@ -95,8 +96,10 @@ class EventStoreServicer:
         wanted = await off_loop_if_large(call.size, _consumption, request, call.peer)
         async with aclosing(self._log.durable.consume(wanted)) as items:
             async for item in items:
+                began = time_ns()
                 for message in self._messages.durable_stream_responses(item):
                     yield message
+                self._delivered(item, began)
 
     async def acknowledge_durable(
         self, request: pb.AcknowledgeDurableRequest, _call: Call
@@ -111,7 +114,14 @@ class EventStoreServicer:
         after = request.after_sequence_number if request.HasField("after_sequence_number") else None
         async with aclosing(self._log.live.stream(query, after)) as items:
             async for item in items:
+                began = time_ns()
                 yield self._messages.stream_response(item)
+                self._delivered(item, began)
+
+    def _delivered(self, item: StreamItem | ConsumptionItem, began: int) -> None:
+        """Is told where somebody traces it."""
+        if self._log.tracing and isinstance(item, Batches):
+            self._log.tracing.delivered(item.ranges, began)
 
 
 def _checked_query(request: pb.QueryRequest) -> CompiledQuery:

@@ -3,8 +3,6 @@
 import time
 from typing import Final
 
-import grpc
-
 from factstr.v1 import server_service_pb2 as pb
 from factstr_server import __version__
 from factstr_server.contract import limits
@@ -39,8 +37,8 @@ class ServerServicer:
         self._limits = server_limits(settings)
         self._started_at = time.time_ns() // 1000
 
-    def handlers(self, edge: Edge) -> grpc.GenericRpcHandler:
-        return edge.handlers(
+    def add_to(self, edge: Edge) -> None:
+        edge.add(
             pb.DESCRIPTOR.services_by_name["ServerService"],
             unary={
                 "GetServerInfo": self.get_server_info,
@@ -98,8 +96,14 @@ def server_limits(settings: Settings) -> pb.Limits:
         max_unacknowledged_bytes=limits.MAX_UNACKNOWLEDGED_BYTES,
         max_durable_stream_page_size=limits.MAX_DURABLE_STREAM_PAGE_SIZE,
         max_large_request_bytes=MAX_LARGE_REQUEST_BYTES,
+        max_header_bytes=limits.MAX_HEADER_BYTES,
+        max_concurrent_streams=settings.max_streams,
+        max_concurrent_appends=settings.max_appends,
         heartbeat_interval=duration(settings.heartbeat_interval),
     )
+    if settings.tokens_file is not None:
+        message.max_concurrent_streams_per_token = settings.max_streams_per_token
+        message.max_concurrent_appends_per_token = settings.max_appends_per_token
     if settings.idempotency_retention is not None:
         message.idempotency_retention.CopyFrom(duration(settings.idempotency_retention))
     return message

@@ -1,5 +1,6 @@
 """Refusals as gRPC statuses with rich details: ErrorInfo always, typed details where the contract names them."""
 
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
@@ -11,6 +12,16 @@ from grpc_status import rpc_status
 from factstr.v1 import errors_pb2
 from factstr.v1.event_store_service_pb2 import AppendFailure
 from factstr_server.contract.errors import ConditionalAppendConflict, FieldViolation, Reason, Refusal
+
+
+@dataclass(frozen=True)
+class _Status(grpc.Status):
+    """How a call ends."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
 
 ERROR_DOMAIN: Final = "factstr"
 
@@ -52,9 +63,12 @@ CODES: Final[dict[Reason, int]] = {
 }
 
 
-def grpc_status(refusal: Refusal) -> grpc.Status:
-    """What ends the call: code, message, and the details trailer."""
-    return rpc_status.to_status(rich_status(refusal))
+def grpc_status(refusal: Refusal, request_id: str) -> grpc.Status:
+    """What ends the call: code, message, and the trailers: the details, and what the call is known by in the log."""
+    status = rpc_status.to_status(rich_status(refusal))
+    return _Status(
+        status.code, status.details, (*(status.trailing_metadata or ()), ("x-request-id", request_id))
+    )
 
 
 def rich_status(refusal: Refusal) -> status_pb2.Status:

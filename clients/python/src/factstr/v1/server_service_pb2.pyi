@@ -172,6 +172,11 @@ class Limits(_message.Message):
     IDEMPOTENCY_RETENTION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     MAX_LARGE_REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_STREAMS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_STREAMS_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_APPENDS_FIELD_NUMBER: _builtins.int
+    MAX_CONCURRENT_APPENDS_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    MAX_HEADER_BYTES_FIELD_NUMBER: _builtins.int
     max_events_per_append: _builtins.int
     """Events in one append."""
     max_append_bytes: _builtins.int
@@ -218,6 +223,16 @@ class Limits(_message.Message):
     """Durable streams in one page of a list."""
     max_large_request_bytes: _builtins.int
     """Bytes of requests above 64 KiB that are worked on at once; beyond it SERVER_BUSY."""
+    max_concurrent_streams: _builtins.int
+    """Calls that may last (streams, queries, awaited cursors) under way at once on this server; beyond it SERVER_BUSY."""
+    max_concurrent_streams_per_token: _builtins.int
+    """The same for one token or certificate; beyond it QUOTA_EXCEEDED. 0 where callers bear none."""
+    max_concurrent_appends: _builtins.int
+    """Unary appends under way at once on this server, and as many other unary calls; beyond it SERVER_BUSY."""
+    max_concurrent_appends_per_token: _builtins.int
+    """The same for one token or certificate; beyond it QUOTA_EXCEEDED. 0 where callers bear none."""
+    max_header_bytes: _builtins.int
+    """Bytes of a call's gRPC metadata, each key and value with 32 more; beyond it INVALID_ARGUMENT."""
     @_builtins.property
     def idempotency_retention(self) -> _duration_pb2.Duration:
         """How long an idempotency key is kept; unset = for ever."""
@@ -254,10 +269,15 @@ class Limits(_message.Message):
         idempotency_retention: _duration_pb2.Duration | None = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
         max_large_request_bytes: _builtins.int = ...,
+        max_concurrent_streams: _builtins.int = ...,
+        max_concurrent_streams_per_token: _builtins.int = ...,
+        max_concurrent_appends: _builtins.int = ...,
+        max_concurrent_appends_per_token: _builtins.int = ...,
+        max_header_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_unacknowledged_batches", b"default_unacknowledged_batches", "heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention", "max_append_bytes", b"max_append_bytes", "max_durable_stream_characters", b"max_durable_stream_characters", "max_durable_stream_page_size", b"max_durable_stream_page_size", "max_event_type_characters", b"max_event_type_characters", "max_events_per_append", b"max_events_per_append", "max_group_appends", b"max_group_appends", "max_group_bytes", b"max_group_bytes", "max_idempotency_key_characters", b"max_idempotency_key_characters", "max_json_nesting", b"max_json_nesting", "max_large_request_bytes", b"max_large_request_bytes", "max_metadata_entries", b"max_metadata_entries", "max_metadata_key_characters", b"max_metadata_key_characters", "max_metadata_value_bytes", b"max_metadata_value_bytes", "max_number_digits", b"max_number_digits", "max_number_exponent", b"max_number_exponent", "max_predicate_nodes", b"max_predicate_nodes", "max_query_alternatives", b"max_query_alternatives", "max_query_bytes", b"max_query_bytes", "max_queued_append_bytes", b"max_queued_append_bytes", "max_request_bytes", b"max_request_bytes", "max_response_bytes", b"max_response_bytes", "max_unacknowledged_bytes", b"max_unacknowledged_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_unacknowledged_batches", b"default_unacknowledged_batches", "heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention", "max_append_bytes", b"max_append_bytes", "max_concurrent_appends", b"max_concurrent_appends", "max_concurrent_appends_per_token", b"max_concurrent_appends_per_token", "max_concurrent_streams", b"max_concurrent_streams", "max_concurrent_streams_per_token", b"max_concurrent_streams_per_token", "max_durable_stream_characters", b"max_durable_stream_characters", "max_durable_stream_page_size", b"max_durable_stream_page_size", "max_event_type_characters", b"max_event_type_characters", "max_events_per_append", b"max_events_per_append", "max_group_appends", b"max_group_appends", "max_group_bytes", b"max_group_bytes", "max_header_bytes", b"max_header_bytes", "max_idempotency_key_characters", b"max_idempotency_key_characters", "max_json_nesting", b"max_json_nesting", "max_large_request_bytes", b"max_large_request_bytes", "max_metadata_entries", b"max_metadata_entries", "max_metadata_key_characters", b"max_metadata_key_characters", "max_metadata_value_bytes", b"max_metadata_value_bytes", "max_number_digits", b"max_number_digits", "max_number_exponent", b"max_number_exponent", "max_predicate_nodes", b"max_predicate_nodes", "max_query_alternatives", b"max_query_alternatives", "max_query_bytes", b"max_query_bytes", "max_queued_append_bytes", b"max_queued_append_bytes", "max_request_bytes", b"max_request_bytes", "max_response_bytes", b"max_response_bytes", "max_unacknowledged_bytes", b"max_unacknowledged_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
