@@ -1,9 +1,11 @@
-"""`factstr-server`: a process that serves a store, and the commands around stores that nobody serves.
+"""`factstr-server`: a process that serves a store, and the commands around stores.
 
     flags       a command's flags, each of which is a FACTSTR_* variable too
     serving     `serve`, which is meant where no command is named
     migrating   `migrate`
     copying     `copy`
+    backups     `backup`, `verify`, `restore`
+    progress    how far a long command is
 
 A command is a function of its arguments and the environment. The exit code is 0 when it did what it was asked to, 1
 after a failure, which is told in one line, and 2 for wrong usage.
@@ -14,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+from factstr_server.cli.backups import backup, restore, verify
 from factstr_server.cli.copying import copy
 from factstr_server.cli.flags import Failure
 from factstr_server.cli.migrating import migrate
@@ -23,7 +26,14 @@ __all__ = ("main", "settings_from")
 
 Command: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], None]
 
-_COMMANDS: Final[dict[str, Command]] = {"serve": serve, "migrate": migrate, "copy": copy}
+_COMMANDS: Final[dict[str, Command]] = {
+    "serve": serve,
+    "migrate": migrate,
+    "copy": copy,
+    "backup": backup,
+    "verify": verify,
+    "restore": restore,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

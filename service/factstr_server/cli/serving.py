@@ -22,6 +22,9 @@ _USAGE: Final = """\
 factstr-server [serve] [flags]
        factstr-server migrate --store URL
        factstr-server copy --from URL --to URL
+       factstr-server backup --store URL --to FILE
+       factstr-server verify --store URL
+       factstr-server restore --from FILE (--store URL | --check)
        factstr-server COMMAND --help"""
 
 _EXAMPLES: Final = f"""\
@@ -64,7 +67,9 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     if words[:1] == ["serve"]:
         del words[0]
     if words and not words[0].startswith("-"):
-        flags.refuse(f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy")
+        flags.refuse(
+            f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy, backup, verify, restore"
+        )
     given = flags.parse(words)
     listen = tuple(given.listen or _split(flags.variable("--listen")) or _DEFAULTS.listen)
     for address in listen:
