@@ -156,7 +156,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     _, container = server("sidecar")
     given = {entry["name"]: entry.get("value", "memory:") for entry in container["env"]}
     given["FACTSTR_LISTEN"] = given["FACTSTR_LISTEN"].replace("/run/factstr", str(tmp_path))
-    return {**given, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return {**given, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
 
 
 @pytest.fixture
@@ -199,10 +199,10 @@ def test_a_night_of_backups_keeps_the_newest_seven(tmp_path: Path) -> None:
         old.touch()
         os.utime(old, (night, night))
     script = container["command"][-1].replace("/backups/", f"{backups}/").replace(said("VOLUME"), str(data))
-    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
     store = {"FACTSTR_STORE": f"sqlite:///{data}/factstr.db"}
     subprocess.run(["factstr-server", "migrate"], env={**environment, **store}, check=True)
     subprocess.run([*container["command"][:-1], script], env=environment, check=True)
-    kept = sorted(path.name for path in backups.iterdir())
-    assert len(kept) == 7
-    assert kept[:6] == ["3.db", "4.db", "5.db", "6.db", "7.db", "8.db"]
+    new, *old_ones = sorted(path.name for path in backups.iterdir())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}\.db", new)
+    assert old_ones == ["3.db", "4.db", "5.db", "6.db", "7.db", "8.db"]

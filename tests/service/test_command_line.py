@@ -104,7 +104,10 @@ def test_each_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["frobnicate"], "there is no command 'frobnicate'; one of serve, migrate, copy, token, health"),
+        (
+            ["frobnicate"],
+            "'frobnicate'; one of serve, migrate, copy, backup, verify, restore, token, health",
+        ),
         (["migrate"], "--store is missing (or FACTSTR_STORE)"),
         (["copy", "--from", "sqlite:///x.db"], "--to is missing (or FACTSTR_TO)"),
         (["copy", "--to", "sqlite:///x.db"], "--from is missing (or FACTSTR_FROM)"),

@@ -1,12 +1,14 @@
-"""`factstr-server`: a process that serves a store, and the commands around stores that nobody serves.
+"""`factstr-server`: a process that serves a store, and the commands around stores.
 
     flags       a command's flags, each of which is a FACTSTR_* variable too
     serving     `serve`, which is meant where no command is named
     migrating   `migrate`
     copying     `copy`
+    backups     `backup`, `verify`, `restore`
     tokens      `token`
     health      `health`
     addresses   addresses as they are written in flags
+    progress    how far a long command is
 
 A command is a function of its arguments and the environment. The exit code is 0 when it did what it was asked to, 1
 after a failure, which is told in one line, and 2 for wrong usage.
@@ -22,10 +24,13 @@ from factstr_server.cli.flags import Failure
 
 Command: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], None]
 
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "serve": "serving",
     "migrate": "migrating",
     "copy": "copying",
+    "backup": "backups",
+    "verify": "backups",
+    "restore": "backups",
     "token": "tokens",
     "health": "health",
 }
@@ -36,8 +41,8 @@ probe must not wait for the stores."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Ends the process where there is nothing to run: with 0 after help, 2 for wrong usage."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    name = words.pop(0) if words and words[0] in _COMMANDS else "serve"
-    command: Command = getattr(import_module(f"{__name__}.{_COMMANDS[name]}"), name)
+    name = words.pop(0) if words and words[0] in COMMANDS else "serve"
+    command: Command = getattr(import_module(f"{__name__}.{COMMANDS[name]}"), name)
     try:
         command(words, os.environ)
     except Failure as failure:
