@@ -102,6 +102,13 @@ def test_ports_that_are_open_are_ports_of_the_server(name: str) -> None:
     assert opened == set(numbers.values()) - probed
 
 
+@pytest.mark.parametrize("name", ["replicas", "sqlite"])
+def test_a_client_is_let_in_for_one_label(name: str) -> None:
+    [policy] = of_kind(overlay(name), "NetworkPolicy")
+    [clients] = [rule["from"] for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": 50051}]]
+    assert clients == [{"podSelector": {"matchLabels": {"factstr-client": "true"}}}]
+
+
 def test_monitors_scrape_what_there_is() -> None:
     [service_monitor] = of_kind(rendered("monitoring"), "ServiceMonitor")
     [pod_monitor] = of_kind(rendered("monitoring"), "PodMonitor")
