@@ -1,4 +1,4 @@
-"""A small store with a bit of everything, and ways to damage its file."""
+"""A small store with a bit of everything, ways to damage its file, and what is left beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,14 @@ from tests.stores.opened import commit, compiled, opened_sqlite, prepared
 Damage = str | Callable[[apsw.Connection], object]
 """SQL, or what does it."""
 
-FACTS = 6
+
+def in_silence(doing: str, done: int, total: int, of: str) -> None:
+    """No progress is shown."""
+
+
+def left(path: Path) -> list[str]:
+    """The names of all that is in the file's folder."""
+    return sorted(each.name for each in path.parent.iterdir())
 
 
 async def make_store(database: Path) -> None:

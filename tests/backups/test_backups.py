@@ -23,17 +23,13 @@ from factstr_server.stores.offline import (
 )
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.backing_up import BackedUp
-from tests.backups.damaging import damage, make_store
+from tests.backups.damaging import damage, in_silence, left, make_store
 from tests.client.server_process import Server
 from tests.conformance.driver import NewFact
 from tests.copying.content import fill
 from tests.copying.copied import Ended, command, copied
 from tests.stores.opened import commit, opened_sqlite, url_of
 from tests.waiting import until
-
-
-def in_silence(doing: str, done: int, total: int, of: str) -> None:
-    """No progress is shown."""
 
 
 def backed_up(database: Path, to: Path) -> BackedUp:
@@ -52,10 +48,6 @@ def backup(tmp_path: Path) -> Path:
     """Where one is to be: in a folder in which nothing else is."""
     (tmp_path / "backups").mkdir()
     return tmp_path / "backups" / "facts.backup"
-
-
-def left(path: Path) -> list[str]:
-    return sorted(each.name for each in path.parent.iterdir())
 
 
 def refusal(database: Path, to: Path) -> str:
@@ -77,6 +69,7 @@ async def test_a_backup_needs_no_file_beside_it_and_leaves_none(database: Path, 
     async with opened_sqlite(database):
         backed_up(database, backup)
     assert left(backup) == ["facts.backup"]
+    assert backup.read_bytes()[18:20] == b"\1\1", "no write-ahead log"
     alone = apsw.Connection(f"file:{backup}?immutable=1", apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     assert alone.execute("SELECT count(*) FROM facts").get == 6
     alone.close()

@@ -14,17 +14,13 @@ from factstr_server.stores import sqlite
 from factstr_server.stores.offline import migrate_store, verify_store
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.verifying import Verified
-from tests.backups.damaging import Damage, damage, make_store, rewritten
+from tests.backups.damaging import Damage, damage, in_silence, make_store, rewritten
 from tests.conformance.driver import NewFact
 from tests.copying.content import fill
 from tests.copying.copied import command
 from tests.stores.opened import commit, opened_sqlite, url_of
 
 A = event_type_term("a")
-
-
-def in_silence(doing: str, done: int, total: int, of: str) -> None:
-    """No progress is shown."""
 
 
 def verified(database: Path) -> Verified:
@@ -308,6 +304,18 @@ async def test_records_of_an_earlier_format_have_no_findings(tmp_path: Path) -> 
     assert verified(database).findings == []
 
 
+async def test_a_difference_of_the_index_names_the_thousand(tmp_path: Path) -> None:
+    database = tmp_path / "facts.db"
+    async with opened_sqlite(database) as store:
+        await commit(store, *[NewFact("a", "1")] * 3_000)
+    damage(database, f"INSERT INTO terms (terms, rowid, tokens) VALUES ('delete', 1234, '{A}')")
+    damage(database, "INSERT INTO terms (rowid, tokens) VALUES (3000, 'invented')")
+    assert verified(database).findings == [
+        f"the index does not hold the terms of facts {which}, or holds others"
+        for which in ("1000 to 1999", "3000 to 3000")
+    ]
+
+
 def test_many_findings_are_counted(database: Path) -> None:
     def many(connection: apsw.Connection) -> None:
         connection.executemany("INSERT INTO batches VALUES (?, 0)", [(number,) for number in range(100, 300)])
@@ -361,7 +369,7 @@ async def test_a_server_may_start_and_stop_while_its_store_is_verified(database:
             await commit(store, NewFact("new"))
 
     def serve_meanwhile(doing: str, done: int, total: int, of: str) -> None:
-        if (doing, done) == ("checking facts", 0):
+        if (doing, done) == ("checking the file", 0):
             asyncio.run_coroutine_threadsafe(serve(), loop).result(30)
 
     found = await asyncio.to_thread(verify_store, url_of(database), serve_meanwhile)
