@@ -23,7 +23,6 @@ ROOT: Final = Path(__file__).parents[2]
 DOCKERFILE: Final = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 USER, GROUP = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)[0]
 VARIABLES: Final = re.findall(r"\bFACTSTR_[A-Z_]+=\S+", DOCKERFILE)
-STEPS: Final = ROOT / "deploy" / "image"
 METRICS: Final = (
     "import urllib.request as web; print(web.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
 )
@@ -95,6 +94,7 @@ class NamespaceContainer(Container):
     kind = "built in a folder and run in namespaces, for want of a container engine"
 
     def __init__(self, folder: Path) -> None:
+        self._source = folder / "source"
         self._root = folder / "root"
         self._log = folder / "log"
         # Scripts in it name it: where it is made, there it must stay. In the image that is /opt/factstr.
@@ -104,20 +104,37 @@ class NamespaceContainer(Container):
         self._process: subprocess.Popen[bytes] | None = None
 
     def build(self) -> None:
+        self._copy_source()
+        steps = self._source / "deploy" / "image"
         for step in ("install-libraries", "install-factstr"):
-            run(str(STEPS / step), str(self._environment), self._python)
+            run(str(steps / step), str(self._environment), self._python)
         for place in ("usr/local/lib/python3.x/ensurepip", "proc", "dev", str(self._environment)[1:]):
             (self._root / place).mkdir(parents=True)
-        run(str(STEPS / "finish"), str(self._root))
+        run(str(steps / "finish"), str(self._root))
         if (self._root / "usr/local/lib/python3.x/ensurepip").exists():
             raise Broken("its last step leaves ensurepip")
         for link in Path("/").iterdir():
             if link.is_symlink() and link.readlink().is_relative_to("usr"):
                 (self._root / link.name).symlink_to(link.readlink())
 
+    def _copy_source(self) -> None:
+        """What an engine's build sees of the repository."""
+        for path in re.findall("^!(.*)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE):
+            place = self._source / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if (ROOT / path).is_dir():
+                shutil.copytree(ROOT / path, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / path, place)
+
     def start(self) -> None:
         namespaces = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
-        contain = [str(STEPS / "contain"), str(self._root), str(self._environment), self._python]
+        contain = [
+            str(Path(__file__).with_name("contain")),
+            str(self._root),
+            str(self._environment),
+            self._python,
+        ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*namespaces, *contain, *self._as_in_image("factstr-server")], stdout=log, stderr=log
