@@ -128,7 +128,7 @@ class NamespaceContainer(Container):
                 shutil.copy(ROOT / path, place)
 
     def start(self) -> None:
-        namespaces = ["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child"]
+        namespaces = ["unshare", "--mount", "--pid", "--net", "--fork"]
         contain = [
             str(Path(__file__).with_name("contain")),
             str(self._root),
@@ -153,14 +153,16 @@ class NamespaceContainer(Container):
         return self._log.read_text() if self._log.exists() else ""
 
     def remove(self) -> None:
-        if self._process:
-            self._process.kill()
+        if self._process and self._process.poll() is None:
+            # Not unshare: the server would outlive it, because what has changed its user is not killed with its parent.
+            os.kill(self._first_process(), signal.SIGKILL)
             self._process.wait()
 
     def _first_process(self) -> int:
+        """Its number outside; unshare's own until there is one."""
         assert self._process
         unshare = self._process.pid
-        return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text() or 0)
+        return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text() or unshare)
 
     def _as_in_image(self, *command: str) -> list[str]:
         """A command with the image's variables, folder and user, and without any capability."""
