@@ -8,7 +8,6 @@ Neither has a deadline: a busy machine is no failure.
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +18,13 @@ import pytest
 from hypothesis import settings
 
 from tests.postgres.fresh import drop_schemas
+from tests.programs import PROGRAMS
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, max_examples=200)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-left_out = pytest.StashKey[int]()
+left_out = pytest.StashKey[dict[str, int]]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,19 +47,18 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("FACTSTR_TEST_GRPCURL") or shutil.which("grpcurl"):
-        return
-    impossible = [item for item in items if item.get_closest_marker("grpcurl")]
-    if impossible:
-        config.stash[left_out] = len(impossible)
-        config.hook.pytest_deselected(items=impossible)
-        items[:] = [item for item in items if item not in impossible]
+    for marker, program in PROGRAMS.items():
+        impossible = [item for item in items if item.get_closest_marker(marker)]
+        if impossible and not program.found():
+            config.stash.setdefault(left_out, {})[marker] = len(impossible)
+            config.hook.pytest_deselected(items=impossible)
+            items[:] = [item for item in items if item not in impossible]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Of several processes, those that run tests are not the one that talks to people.
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["left_out"] = session.config.stash.get(left_out, 0)
+        session.config.workeroutput["left_out"] = session.config.stash.get(left_out, {})
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -70,9 +69,11 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if number := config.stash.get(left_out, 0):
+    for marker, number in config.stash.get(left_out, {}).items():
+        program = PROGRAMS[marker]
+        names = " or ".join(program.names)
         terminalreporter.write_line(
-            f"Left out: {number} tests that need a real grpcurl (FACTSTR_TEST_GRPCURL, or on the path)."
+            f"Left out: {number} tests that need a real {names} ({program.variable}, or on the path)."
         )
 
 

@@ -4,7 +4,7 @@ import io
 import re
 from pathlib import Path
 
-from factstr_server.cli.copying import ProgressLines
+from factstr_server.cli.progress import ProgressLines
 from tests.copying.conftest import Places
 from tests.copying.content import small, whole
 from tests.copying.copied import command

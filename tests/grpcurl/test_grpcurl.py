@@ -1,9 +1,7 @@
 """A real grpcurl against a real server process on SQLite: the first contact of most people, and of no Python at all."""
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+
+from tests.programs import PROGRAMS
 
 pytestmark = pytest.mark.grpcurl
 
@@ -49,7 +49,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def grpcurl(address: str, tmp_path: Path) -> Grpcurl:
-    program = os.environ.get("FACTSTR_TEST_GRPCURL") or shutil.which("grpcurl")
+    program = PROGRAMS["grpcurl"].found()
     assert program
 
     def call(

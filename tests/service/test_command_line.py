@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from factstr_server.cli import main, settings_from
+from factstr_server.cli import main
+from factstr_server.cli.serving import settings_from
 from factstr_server.settings import Settings
 
 
@@ -88,8 +89,20 @@ def test_help_names_every_command_store_and_flag(
         *("factstr-server migrate --store URL", "factstr-server copy --from URL --to URL", "memory:"),
         *("sqlite:////absolute.db", "postgresql://user@host:5432/database?schema=factstr", "listen=off"),
         *("--unavailable-wait SECONDS", "--read-store URL", "examples:"),
+        *("factstr-server backup --store URL --to FILE", "factstr-server verify --store URL"),
+        "factstr-server restore --from FILE (--store URL | --check)",
     ):
         assert expected in said
+
+
+@pytest.mark.parametrize("command", ["backup", "verify", "restore"])
+def test_each_command_on_files_has_help_with_an_example(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    assert ends([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert f"example:\n  factstr-server {command} --" in said
+    assert "sqlite:////absolute.db" in said
 
 
 @pytest.mark.parametrize("command", ["migrate", "copy"])
@@ -103,8 +116,16 @@ def test_each_command_has_help_with_an_example(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["frobnicate"], "there is no command 'frobnicate'; one of serve, migrate, copy"),
+        (
+            ["frobnicate"],
+            "'frobnicate'; one of serve, migrate, copy, backup, verify, restore, token, health",
+        ),
         (["migrate"], "--store is missing (or FACTSTR_STORE)"),
+        (["backup", "--store", "sqlite:///x.db"], "--to is missing (or FACTSTR_TO)"),
+        (["backup", "--to", "x"], "--store is missing (or FACTSTR_STORE)"),
+        (["verify"], "--store is missing (or FACTSTR_STORE)"),
+        (["restore", "--store", "sqlite:///x.db"], "--from is missing (or FACTSTR_FROM)"),
+        (["restore", "--from", "x"], "--store is missing (or FACTSTR_STORE), or --check"),
         (["copy", "--from", "sqlite:///x.db"], "--to is missing (or FACTSTR_TO)"),
         (["copy", "--to", "sqlite:///x.db"], "--from is missing (or FACTSTR_FROM)"),
         (["migrate", "--store", "memory:", "more"], "unknown: more"),
@@ -150,6 +171,11 @@ def test_migrate_says_what_it_did(
         (["migrate", "--store", "memory:"], "a memory store ends with its server: it cannot be migrated"),
         (["migrate", "--store", "sqlite:///no/folder/x.db"], "there is no folder no/folder"),
         (["migrate", "--store", "x"], "store 'x' cannot be migrated; write sqlite:///relative.db"),
+        (["backup", "--store", "memory:", "--to", "x"], "ends with its server: it cannot be backed up"),
+        (["verify", "--store", "postgresql://h/d"], "cannot be verified by this command, which is for files"),
+        (["verify", "--store", "sqlite:///none.db"], "there is no store at none.db"),
+        (["restore", "--from", "none", "--store", "sqlite:///x.db"], "there is no backup at none"),
+        (["restore", "--from", "none", "--check"], "there is no backup at none"),
         (["copy", "--from", "memory:", "--to", "sqlite:///x.db"], "it cannot be copied"),
         (["copy", "--from", "sqlite:///none.db", "--to", "sqlite:///x.db"], "there is no store at none.db"),
     ],

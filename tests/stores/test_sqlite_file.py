@@ -165,6 +165,40 @@ async def test_a_file_with_a_second_name_is_refused(database: Path, tmp_path: Pa
         assert "more than one name" in await refusal(tmp_path / "hard.db")
 
 
+async def test_a_file_in_a_linked_folder_cannot_be_opened_twice(database: Path, tmp_path: Path) -> None:
+    async with opened_sqlite(database):
+        (tmp_path / "linked").symlink_to(tmp_path)
+        assert "in use by another server" in await refusal(tmp_path / "linked" / "facts.db")
+
+
+async def test_a_relative_path_does_not_open_a_file_twice(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with opened_sqlite(database):
+        assert "in use by another server" in await refusal(Path("facts.db"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the lock file is all there is")
+@pytest.mark.parametrize("new", [True, False])
+async def test_a_deleted_lock_file_does_not_open_a_file_twice(database: Path, new: bool) -> None:
+    """Such as by somebody who takes it for what a dead server has left."""
+    if not new:
+        async with opened_sqlite(database):
+            pass
+    async with opened_sqlite(database) as store:
+        database.with_name("facts.db.lock").unlink()
+        assert "in use by another server" in await refusal(database)
+        assert (await commit(store, NewFact())).first_sequence_number == 1
+
+
+async def test_a_file_that_was_in_use_can_be_opened_when_its_server_has_stopped(database: Path) -> None:
+    async with opened_sqlite(database):
+        await refusal(database)
+    async with opened_sqlite(database) as store:
+        assert await store.head() == 0
+
+
 async def test_a_damaged_file_is_refused_with_a_clear_line(database: Path) -> None:
     async with opened_sqlite(database) as store:
         await commit(store, *[NewFact(payload='"' + "x" * 3_000 + '"')] * 30)

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NoReturn
 
-from factstr_server.stores.postgres.location import shown_url
-
 _TRUTHS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("", "0", "false", "no", "off"), False
 )
@@ -93,6 +91,9 @@ class Flags:
         """Ends the process where they make no sense, or ask for help."""
         given, unknown = self._parser.parse_known_args(words)
         if unknown:
+            # Imports psycopg, which takes longer than a health probe without it.
+            from factstr_server.stores.postgres.location import shown_url  # noqa: PLC0415
+
             self.refuse(f"unknown: {' '.join(map(shown_url, unknown))}; see {self._name} --help")
         for flag in self._required:
             if not getattr(given, flag.strip("-").replace("-", "_")):

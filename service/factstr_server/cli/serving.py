@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from factstr_server import __version__
+from factstr_server.cli import COMMANDS
 from factstr_server.cli.addresses import is_address, is_local, is_unix
 from factstr_server.cli.flags import STORES, Failure, Flags
 from factstr_server.settings import Settings
@@ -27,7 +28,11 @@ _USAGE: Final = """\
 factstr-server [serve] [flags]
        factstr-server migrate --store URL
        factstr-server copy --from URL --to URL
+       factstr-server backup --store URL --to FILE
+       factstr-server verify --store URL
+       factstr-server restore --from FILE (--store URL | --check)
        factstr-server token new --name NAME --role ROLE
+       factstr-server health [--target ADDR]
        factstr-server COMMAND --help"""
 
 _EXAMPLES: Final = f"""\
@@ -71,7 +76,7 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
     if words[:1] == ["serve"]:
         del words[0]
     if words and not words[0].startswith("-"):
-        flags.refuse(f"there is no command {shown_url(words[0])!r}; one of serve, migrate, copy, token")
+        flags.refuse(f"there is no command {shown_url(words[0])!r}; one of {', '.join(COMMANDS)}")
     given = flags.parse(words)
     listen = tuple(given.listen or _split(flags.variable("--listen")) or _DEFAULTS.listen)
     settings = Settings(

@@ -6,7 +6,7 @@ Each has one connection, used by one thread at a time, and holds the file's lock
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -34,6 +34,7 @@ from factstr_server.stores.sqlite.database import (
     format_of,
     open_copy,
     open_unchanged,
+    told_of,
 )
 
 T = TypeVar("T")
@@ -164,16 +165,8 @@ class _File:
         connection.close()
         return None
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except apsw.FullError:
-            raise StoreError(f"there is no room left for {self._database}") from None
-        except apsw.NotADBError:
-            raise StoreError(f"{self._database} is not a SQLite database") from None
-        except apsw.Error as error:
-            raise StoreError(f"cannot use {self._database}: {error}") from None
+    def _told(self) -> AbstractContextManager[None]:
+        return told_of(self._database)
 
 
 class FileSource(_File):

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ APPLICATION_ID: Final = 0x46414354
 
 UNFINISHED_COPY_ID: Final = 0x46414343
 """Marks the file as a copy of a store that is not all there ("FACC"): to any server it is a file of somebody else."""
+
+BACKUP_ID: Final = 0x46414342
+"""Marks the file as a backup ("FACB"), which becomes a store only by being restored."""
 
 _WRITER_CACHE_KIB: Final = 32 * 1024
 _READER_CACHE_KIB: Final = 16 * 1024
@@ -50,31 +54,67 @@ def check_place(database: Path) -> None:
         raise StoreError(f"cannot open {database}: there is no folder {database.parent}; create it")
 
 
+class StoreInUse(StoreError):
+    """Somebody else holds the file."""
+
+
 class FileLock:
-    """Held by the one server that may write the file; the operating system frees it when the process ends."""
+    """Held by the one server that may write the file; the operating system frees it when the process ends.
+
+    A lock file beside the database, so that the place is taken even where there is no database yet; and the database
+    itself, so that neither a deleted lock file nor a second name (a file that is mounted alone) opens it twice.
+    """
 
     def __init__(self, database: Path) -> None:
-        file = database.resolve()  # so that all names of one file share one lock
-        if file.is_file() and file.stat().st_nlink > 1:
-            # SQLite keeps the newest commits beside the name it was opened by: two names would be two logs.
-            raise StoreError(f"{database} has more than one name (hard links); remove all but one")
-        path = file.with_name(file.name + ".lock")
+        self._database = database
+        self._file = database.resolve()  # so that all names of one file share one lock
+        check_single_name(database)
+        self._descriptors: list[int] = []
+        self._lock_file = self._file.with_name(self._file.name + ".lock")
+        self._take(self._lock_file, os.O_RDWR | os.O_CREAT)
+        self.take_database()
+
+    def take_database(self) -> None:
+        """Once there is one. SQLite's own locks are of another kind, and not touched."""
+        # Elsewhere the two kinds are in each other's way.
+        if sys.platform == "linux" and len(self._descriptors) == 1 and self._file.is_file():
+            self._take(self._file, os.O_RDONLY)
+
+    def release(self) -> None:
+        """After the last connection is closed: closing a descriptor of the database would end SQLite's locks on it."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def delete(self) -> None:
+        """Releases it and leaves no lock file, for what nobody will lock again."""
+        self._lock_file.unlink(missing_ok=True)
+        self.release()
+
+    def _take(self, path: Path, flags: int) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
         except OSError as error:
+            self.release()
             raise StoreError(
                 f"cannot open {path}: {error.strerror}; check the path and its permissions"
             ) from None
+        self._descriptors.append(descriptor)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._descriptor)
-            raise StoreError(
-                f"{database} is in use by another server; stop it, or give this one a store of its own"
+            self.release()
+            raise StoreInUse(
+                f"{self._database} is in use by another server; stop it, or give this one a store of its own"
             ) from None
 
-    def release(self) -> None:
-        os.close(self._descriptor)
+
+def check_single_name(database: Path) -> None:
+    """Raises StoreError where the file has hard links: SQLite keeps the newest commits beside the name that it opened
+    the file by, so that two names would be two logs.
+    """
+    file = database.resolve()
+    if file.is_file() and file.stat().st_nlink > 1:
+        raise StoreError(f"{database} has more than one name (hard links); remove all but one")
 
 
 def open_writer(database: Path) -> apsw.Connection:
@@ -138,6 +178,34 @@ def open_unchanged(database: Path) -> apsw.Connection:
     )
 
 
+def open_beside_server(database: Path) -> apsw.Connection:
+    """For reading while a server may run, stop or start. Raises StoreError where there is no file of one name.
+
+    Leaves the file as it is, and nothing beside it where nothing was.
+    """
+    if not database.is_file():
+        raise StoreError(f"there is no store at {database}")
+    check_single_name(database)
+    file = database.resolve()
+    if file.with_name(file.name + "-wal").exists() or not os.access(file.parent, os.W_OK):
+        return open_unchanged(database)
+    # A connection that may write takes away what it has made beside the file, unless a server uses it by then.
+    return apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+
+
+@contextmanager
+def told_of(database: Path) -> Iterator[None]:
+    """SQLite's errors as StoreErrors, for people."""
+    try:
+        yield
+    except apsw.FullError:
+        raise StoreError(f"there is no room left for {database}") from None
+    except apsw.NotADBError:
+        raise StoreError(f"{database} is not a SQLite database") from None
+    except apsw.Error as error:
+        raise StoreError(f"cannot use {database}: {error}") from None
+
+
 @contextmanager
 def translated_errors(io_error: Callable[[], Refusal]) -> Iterator[None]:
     """SQLite's errors as refusals. An I/O error means something else while committing, because it leaves the outcome
@@ -183,6 +251,11 @@ def check_application(connection: apsw.Connection, database: Path) -> bool:
             f"{database} holds an unfinished copy, or one that is under way; delete the file if nothing writes it any "
             "more, and copy again"
         )
+    if application_id == BACKUP_ID:
+        raise StoreError(
+            f"{database} is a backup, which is not served as it is; make a store of it: factstr-server restore --from "
+            f"{database} --store sqlite:///..."
+        )
     if connection.execute("SELECT count(*) FROM sqlite_schema").get:
         raise StoreError(f"{database} is a SQLite database of another application; give another path")
     return False
@@ -197,6 +270,12 @@ def format_of(connection: apsw.Connection, database: Path) -> int:
             f"{NEWEST_FORMAT}, upgrade it"
         )
     return version
+
+
+def execute_schema(connection: apsw.Connection) -> None:
+    """Makes the tables of this version's format, and nothing in them."""
+    for file in _FILES:
+        connection.execute(file.read_text(encoding="utf-8"))
 
 
 def _upgrade(connection: apsw.Connection, database: Path, application_id: int) -> None:

@@ -174,7 +174,11 @@ class SqliteStore:
         self._lock = FileLock(self._database)
         try:
             self._writer = self._open_writer()
+            self._lock.take_database()
         except StoreError:
+            if self._writer:
+                self._writer.connection.close()
+                self._writer = None
             self._lock.release()
             self._lock = None
             raise
