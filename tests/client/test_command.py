@@ -165,18 +165,18 @@ def test_info_describes_the_server(factstr_command: Command) -> None:
     assert described["started_at"] == "2023-11-14T22:13:20.123456Z"
     assert described["limits"]["max_append_bytes"] == 3 * 2**20
     table = factstr_command("--format", "table", "info").out
-    assert "max_append_bytes                3,145,728\n" in table
+    assert "max_append_bytes                  3,145,728\n" in table
 
 
 def test_info_says_durations_in_words(fake: FakeServer, factstr_command: Command) -> None:
     table = factstr_command("--format", "table", "info").out
-    assert "server                          1.2.3, started 2023-11-14T22:13:20.123456Z\n" in table
-    assert "idempotency keys kept           for ever\n" in table
+    assert "server                            1.2.3, started 2023-11-14T22:13:20.123456Z\n" in table
+    assert "idempotency keys kept             for ever\n" in table
     fake.limits.heartbeat_interval.FromTimedelta(timedelta(seconds=10))
     fake.limits.idempotency_retention.FromTimedelta(timedelta(days=30))
     table = factstr_command("--format", "table", "info").out
-    assert "heartbeat                       10 s\n" in table
-    assert "idempotency keys kept           30 d\n" in table
+    assert "heartbeat                         10 s\n" in table
+    assert "idempotency keys kept             30 d\n" in table
 
 
 def test_a_flag_may_stand_before_the_command_after_it_or_in_the_environment(

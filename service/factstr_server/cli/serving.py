@@ -211,6 +211,8 @@ async def _serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once. SIGHUP reads files again."""
     from factstr_server.server import Server  # noqa: PLC0415
 
+    # To people plainly; to programs as everything else.
+    say = _log.info if settings.log_format == "json" else _say
     tracing = _tracing() if settings.tracing else None
     server = Server(settings, tracing=tracing)
     stopping = asyncio.Event()
@@ -226,22 +228,23 @@ async def _serve(settings: Settings) -> None:
     loop.add_signal_handler(signal.SIGHUP, server.reloading.look)
     await server.start()
     if server.health_address:
-        _log.info("answers health checks at %s", server.health_address)
+        say(f"factstr-server answers health checks at {server.health_address}")
     if server.metrics_address:
-        _log.info("shows metrics at http://%s/metrics", server.metrics_address)
-    _log.info(
-        "factstr-server %s serves %s (head %d) on %s",
-        __version__,
-        shown_url(settings.store),
-        await server.log.head(),
-        ", ".join(server.addresses),
+        say(f"factstr-server shows metrics at http://{server.metrics_address}/metrics")
+    say(
+        f"factstr-server {__version__} serves {shown_url(settings.store)} (head {await server.log.head()}) on "
+        f"{', '.join(server.addresses)}"
     )
     await stopping.wait()
-    _log.info("draining, for at most %g s", settings.drain.total_seconds())
+    say(f"factstr-server: draining, for at most {settings.drain.total_seconds():g} s")
     await server.stop(called=True)
     if tracing:
         await asyncio.to_thread(tracing.close)
-    _log.info("stopped")
+    say("factstr-server: stopped")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _tracing() -> "OpenTelemetryTracing":
