@@ -48,6 +48,52 @@ def test_an_address_beyond_this_machine_needs_insecure(
     assert settings_from(["--listen", address], {"FACTSTR_INSECURE": "yes"}).insecure
 
 
+def test_an_address_beyond_this_machine_takes_tls_and_tokens_together(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tls = ["--tls-cert", "c", "--tls-key", "k"]
+    tokens = ["--tokens-file", "t"]
+    listen = ["--listen", "0.0.0.0:50051"]
+    assert settings_from([*listen, *tls, *tokens], {}).listen == ("0.0.0.0:50051",)
+    mutual = ["--tls-client-ca", "a"]
+    for too_little in (tls, tokens, [*tls, *mutual]):
+        said = refusal(capsys, *listen, *too_little)
+        assert "give --tls-cert, --tls-key and --tokens-file" in said
+    for local in ("127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/s"):
+        assert settings_from(["--listen", local], {}).listen == (local,)
+
+
+def test_probes_and_metrics_may_be_reached_from_beyond_this_machine() -> None:
+    settings = settings_from(["--health-listen", "0.0.0.0:1", "--metrics-listen", "0.0.0.0:2"], {})
+    assert (settings.health_listen, settings.metrics_listen) == ("0.0.0.0:1", "0.0.0.0:2")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--tls-cert", "c"], "--tls-cert and --tls-key belong together; give both"),
+        (["--tls-key", "k"], "--tls-cert and --tls-key belong together; give both"),
+        (["--tls-client-ca", "a"], "which takes TLS; give --tls-cert and --tls-key too"),
+        (["--health-listen", "here"], "--health-listen here is no address; write host:port or unix:/path"),
+        (["--metrics-listen", "unix:/m"], "--metrics-listen unix:/m is no address; write host:port"),
+        (["--max-streams", "0"], "'0' is no whole number from 1"),
+        (["--max-appends-per-token", "many"], "'many' is no whole number from 1"),
+        (["--log-format", "xml"], "invalid choice: 'xml'"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(
+    capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    assert said in refusal(capsys, *flags)
+
+
+def test_limits_and_choices_are_variables_too(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = settings_from([], {"FACTSTR_MAX_STREAMS": "7", "FACTSTR_LOG_CALLS": "all"})
+    assert (settings.max_streams, settings.log_calls) == (7, "all")
+    assert "FACTSTR_LOG_FORMAT=xml: write one of text, json" in refusal(capsys, FACTSTR_LOG_FORMAT="xml")
+    assert "'0' is no whole number" in refusal(capsys, FACTSTR_MAX_APPENDS="0")
+
+
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "127.0.0.1:", ":50051", "127.0.0.1:http"])
 def test_what_is_no_address_is_refused(capsys: pytest.CaptureFixture[str], address: str) -> None:
     assert f"{address} is no address; write host:port" in refusal(capsys, "--listen", address)

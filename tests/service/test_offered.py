@@ -86,12 +86,15 @@ async def test_limits_are_those_of_the_contract(server: Wire) -> None:
         "max_concurrent_streams": 4_096,
         "max_concurrent_appends": 4_096,
         "max_header_bytes": 16_384,
+        "max_connections": 16_384,
+        "max_calls_per_connection": 16_384,
     }
     assert {field.name: value for field, value in limits.ListFields() if isinstance(value, int)} == expected
     every = {field.name for field in limits.DESCRIPTOR.fields}
     assert every == expected.keys() | {
         "idempotency_retention",
         "heartbeat_interval",
+        "min_ping_interval",
         # Only where callers bear tokens.
         "max_concurrent_streams_per_token",
         "max_concurrent_appends_per_token",

@@ -29,6 +29,15 @@ MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 MAX_HEADER_BYTES: Final = 16 * 1024
 """Of a call's metadata, each key and value with 32 bytes more, as HTTP/2 counts them."""
 
+MAX_CONNECTIONS: Final = 16_384
+"""To one address of a server."""
+
+MAX_CALLS_PER_CONNECTION: Final = 16_384
+"""A client makes further calls wait, silently: so the limits of calls come long before."""
+
+MIN_PING_INTERVAL: Final = timedelta(seconds=5)
+"""A client that pings more often is told to go away."""
+
 MAX_RESPONSE_BYTES: Final = 256 * 1024
 """Response messages gather up to this; a single larger record or batch goes alone."""
 

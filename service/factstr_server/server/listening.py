@@ -7,18 +7,17 @@ from typing import Final
 
 import grpc
 
-from factstr_server.contract.limits import MAX_REQUEST_BYTES
+from factstr_server.contract.limits import (
+    MAX_CALLS_PER_CONNECTION,
+    MAX_CONNECTIONS,
+    MAX_REQUEST_BYTES,
+    MIN_PING_INTERVAL,
+)
 
 _UNIX: Final = "unix:"
 _UNIX_ABSTRACT: Final = "unix-abstract:"
 
 _LONGEST_UNIX_PATH_BYTES: Final = 107
-
-_MAX_CALLS_OF_A_CONNECTION: Final = 16_384
-"""Of one connection at once; a client makes further calls wait, silently. The server's own limits come long before."""
-
-_MAX_CONNECTIONS: Final = 16_384
-"""Of each address."""
 
 _MAX_HEADERS_BYTES: Final = 64 * 1024
 """Of a call; beyond it gRPC refuses. What is too large within it gets our error."""
@@ -34,12 +33,12 @@ GRPC_OPTIONS: Final = (
     # queue, which says SERVER_BUSY.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
-    ("grpc.max_concurrent_streams", _MAX_CALLS_OF_A_CONNECTION),
-    ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
+    ("grpc.max_concurrent_streams", MAX_CALLS_PER_CONNECTION),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     # A connection that does not become one of HTTP/2, or of TLS, is not kept.
     ("grpc.server_handshake_timeout_ms", 20_000),
-    # Clients that ping more often than every 5 s are told to go away, at the third time.
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Who pings more often is told to go away, at the third time.
+    ("grpc.http2.min_ping_interval_without_data_ms", int(MIN_PING_INTERVAL.total_seconds() * 1000)),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

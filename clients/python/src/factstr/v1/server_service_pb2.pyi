@@ -177,6 +177,9 @@ class Limits(_message.Message):
     MAX_CONCURRENT_APPENDS_FIELD_NUMBER: _builtins.int
     MAX_CONCURRENT_APPENDS_PER_TOKEN_FIELD_NUMBER: _builtins.int
     MAX_HEADER_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: _builtins.int
+    MAX_CALLS_PER_CONNECTION_FIELD_NUMBER: _builtins.int
+    MIN_PING_INTERVAL_FIELD_NUMBER: _builtins.int
     max_events_per_append: _builtins.int
     """Events in one append."""
     max_append_bytes: _builtins.int
@@ -233,6 +236,10 @@ class Limits(_message.Message):
     """The same for one token or certificate; beyond it QUOTA_EXCEEDED. 0 where callers bear none."""
     max_header_bytes: _builtins.int
     """Bytes of a call's gRPC metadata, each key and value with 32 more; beyond it INVALID_ARGUMENT."""
+    max_connections: _builtins.int
+    """Connections to one of the server's addresses at once; beyond it none is made."""
+    max_calls_per_connection: _builtins.int
+    """Calls under way on one connection; a client's further calls wait in the client."""
     @_builtins.property
     def idempotency_retention(self) -> _duration_pb2.Duration:
         """How long an idempotency key is kept; unset = for ever."""
@@ -240,6 +247,10 @@ class Limits(_message.Message):
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
         """A stream sends a message at least this often."""
+
+    @_builtins.property
+    def min_ping_interval(self) -> _duration_pb2.Duration:
+        """A client that pings more often than this is told to go away."""
 
     def __init__(
         self,
@@ -274,10 +285,13 @@ class Limits(_message.Message):
         max_concurrent_appends: _builtins.int = ...,
         max_concurrent_appends_per_token: _builtins.int = ...,
         max_header_bytes: _builtins.int = ...,
+        max_connections: _builtins.int = ...,
+        max_calls_per_connection: _builtins.int = ...,
+        min_ping_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention", "min_ping_interval", b"min_ping_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_unacknowledged_batches", b"default_unacknowledged_batches", "heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention", "max_append_bytes", b"max_append_bytes", "max_concurrent_appends", b"max_concurrent_appends", "max_concurrent_appends_per_token", b"max_concurrent_appends_per_token", "max_concurrent_streams", b"max_concurrent_streams", "max_concurrent_streams_per_token", b"max_concurrent_streams_per_token", "max_durable_stream_characters", b"max_durable_stream_characters", "max_durable_stream_page_size", b"max_durable_stream_page_size", "max_event_type_characters", b"max_event_type_characters", "max_events_per_append", b"max_events_per_append", "max_group_appends", b"max_group_appends", "max_group_bytes", b"max_group_bytes", "max_header_bytes", b"max_header_bytes", "max_idempotency_key_characters", b"max_idempotency_key_characters", "max_json_nesting", b"max_json_nesting", "max_large_request_bytes", b"max_large_request_bytes", "max_metadata_entries", b"max_metadata_entries", "max_metadata_key_characters", b"max_metadata_key_characters", "max_metadata_value_bytes", b"max_metadata_value_bytes", "max_number_digits", b"max_number_digits", "max_number_exponent", b"max_number_exponent", "max_predicate_nodes", b"max_predicate_nodes", "max_query_alternatives", b"max_query_alternatives", "max_query_bytes", b"max_query_bytes", "max_queued_append_bytes", b"max_queued_append_bytes", "max_request_bytes", b"max_request_bytes", "max_response_bytes", b"max_response_bytes", "max_unacknowledged_bytes", b"max_unacknowledged_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_unacknowledged_batches", b"default_unacknowledged_batches", "heartbeat_interval", b"heartbeat_interval", "idempotency_retention", b"idempotency_retention", "max_append_bytes", b"max_append_bytes", "max_calls_per_connection", b"max_calls_per_connection", "max_concurrent_appends", b"max_concurrent_appends", "max_concurrent_appends_per_token", b"max_concurrent_appends_per_token", "max_concurrent_streams", b"max_concurrent_streams", "max_concurrent_streams_per_token", b"max_concurrent_streams_per_token", "max_connections", b"max_connections", "max_durable_stream_characters", b"max_durable_stream_characters", "max_durable_stream_page_size", b"max_durable_stream_page_size", "max_event_type_characters", b"max_event_type_characters", "max_events_per_append", b"max_events_per_append", "max_group_appends", b"max_group_appends", "max_group_bytes", b"max_group_bytes", "max_header_bytes", b"max_header_bytes", "max_idempotency_key_characters", b"max_idempotency_key_characters", "max_json_nesting", b"max_json_nesting", "max_large_request_bytes", b"max_large_request_bytes", "max_metadata_entries", b"max_metadata_entries", "max_metadata_key_characters", b"max_metadata_key_characters", "max_metadata_value_bytes", b"max_metadata_value_bytes", "max_number_digits", b"max_number_digits", "max_number_exponent", b"max_number_exponent", "max_predicate_nodes", b"max_predicate_nodes", "max_query_alternatives", b"max_query_alternatives", "max_query_bytes", b"max_query_bytes", "max_queued_append_bytes", b"max_queued_append_bytes", "max_request_bytes", b"max_request_bytes", "max_response_bytes", b"max_response_bytes", "max_unacknowledged_bytes", b"max_unacknowledged_bytes", "min_ping_interval", b"min_ping_interval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
