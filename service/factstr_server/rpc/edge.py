@@ -171,13 +171,13 @@ class Edge(grpc.GenericRpcHandler):
     def _call(self, rpc: Rpc, context: Context) -> Iterator[Caller]:
         """The length of a call; refuses it before its request is looked at, and makes refusals of defects."""
         began = perf_counter()
-        rpc.figures.started += 1
-        self._under_way += 1
         caller: Caller | None = None
         name = ""
         end_span = (
             self._tracing.call(rpc.full_name, context.invocation_metadata() or ()) if self._tracing else None
         )
+        rpc.figures.started += 1
+        self._under_way += 1
         try:
             caller = self._admission.enter(rpc, _caller.get(), context)
             name = caller.name
