@@ -9,8 +9,9 @@ Neither has a deadline: a busy machine is no failure.
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 # Tests start processes while gRPC runs: its handlers of a fork would end the new process before it is another program.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -24,7 +25,34 @@ settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, max_examples=200)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-left_out = pytest.StashKey[int]()
+
+class Program(NamedTuple):
+    """A program that tests with a marker take."""
+
+    name: str
+    variable: str
+    """Says where it is; else it is looked for on the path."""
+    description: str
+
+    @property
+    def there(self) -> bool:
+        return bool(os.environ.get(self.variable) or shutil.which(self.name))
+
+
+PROGRAMS: Final = {
+    "grpcurl": Program(
+        "grpcurl", "FACTSTR_TEST_GRPCURL", "a real grpcurl (FACTSTR_TEST_GRPCURL, or on the path)"
+    ),
+    "prometheus": Program(
+        "promtool",
+        "FACTSTR_TEST_PROMETHEUS",
+        "a real Prometheus with promtool (FACTSTR_TEST_PROMETHEUS, their folder, or on the path)",
+    ),
+}
+"""By marker. Without its program a test is left out."""
+
+left_out = pytest.StashKey[dict[str, int]]()
+"""How many tests, by marker."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,19 +75,18 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if os.environ.get("FACTSTR_TEST_GRPCURL") or shutil.which("grpcurl"):
-        return
-    impossible = [item for item in items if item.get_closest_marker("grpcurl")]
+    missing = [marker for marker, program in PROGRAMS.items() if not program.there]
+    impossible = {item: marker for marker in missing for item in items if item.get_closest_marker(marker)}
     if impossible:
-        config.stash[left_out] = len(impossible)
-        config.hook.pytest_deselected(items=impossible)
+        config.stash[left_out] = dict(Counter(impossible.values()))
+        config.hook.pytest_deselected(items=list(impossible))
         items[:] = [item for item in items if item not in impossible]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Of several processes, those that run tests are not the one that talks to people.
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["left_out"] = session.config.stash.get(left_out, 0)
+        session.config.workeroutput["left_out"] = session.config.stash.get(left_out, {})
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -70,10 +97,8 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if number := config.stash.get(left_out, 0):
-        terminalreporter.write_line(
-            f"Left out: {number} tests that need a real grpcurl (FACTSTR_TEST_GRPCURL, or on the path)."
-        )
+    for marker, number in config.stash.get(left_out, {}).items():
+        terminalreporter.write_line(f"Left out: {number} tests that need {PROGRAMS[marker].description}.")
 
 
 @pytest.fixture(autouse=True)
