@@ -99,13 +99,13 @@ def prometheus(target: str, folder: Path) -> Iterator[Prometheus]:
         assert known is not None
         watch_process(known)
 
-        def address() -> str | None:
+        def ready() -> bool:
             assert started.poll() is None, log.read_text()
-            found = re.search(r"Listening on\" address=(\S+)\n", log.read_text())
-            return found and found[1]
+            return "Server is ready to receive web requests" in log.read_text()
 
-        wait_until(lambda: address() is not None, "Prometheus listens")
-        yield Prometheus(str(address()))
+        wait_until(ready, "Prometheus is ready")
+        [address] = re.findall(r"msg=\"Listening on\" address=(\S+)\n", log.read_text())
+        yield Prometheus(address)
     finally:
         started.kill()
         started.wait()

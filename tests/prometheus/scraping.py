@@ -3,25 +3,33 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from typing import NamedTuple
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from factstr_server.server import running
+from factstr_server.server import Server, running
 from factstr_server.settings import Settings
 from factstr_server.stores.protocol import Store
 from tests.sharing.servers import Remote
 
 
+class Scraped(NamedTuple):
+    server: Server
+    remote: Remote
+    """Its client."""
+    address: str
+    """Of its metrics."""
+
+
 @asynccontextmanager
-async def serving(settings: Settings, store: Store | None = None) -> AsyncIterator[tuple[Remote, str]]:
-    """A client, and the address of the metrics."""
-    settings = replace(settings, listen=("127.0.0.1:0",), metrics_listen="127.0.0.1:0")
+async def serving(store: Store | None = None) -> AsyncIterator[Scraped]:
+    """On memory, unless another store is given."""
+    settings = Settings(store="memory:", listen=("127.0.0.1:0",), metrics_listen="127.0.0.1:0")
     async with running(settings, store) as server, Remote(server.addresses[0]) as remote:
         assert server.metrics_address
-        yield remote, server.metrics_address
+        yield Scraped(server, remote, server.metrics_address)
 
 
 async def samples(address: str) -> list[Sample]:

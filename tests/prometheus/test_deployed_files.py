@@ -9,7 +9,6 @@ import yaml
 
 from factstr_server.contract.errors import Reason
 from factstr_server.log.committer import MAX_QUEUED_BYTES
-from factstr_server.settings import Settings
 from tests.prometheus.dashboard import ALERTS, ROOT, dashboard, expressions, metrics_in
 from tests.prometheus.programs import promtool
 from tests.prometheus.scraping import samples, serving
@@ -23,7 +22,7 @@ def alerts() -> list[dict[str, Any]]:
 
 async def told() -> set[str]:
     """The names of all samples that a server gives once a durable stream is there, and what Prometheus adds."""
-    async with serving(Settings(store="memory:")) as (remote, address):
+    async with serving() as (_, remote, address):
         async with remote.stream_all_durable("orders") as stream:
             await stream.started()
         return {sample.name for sample in await samples(address)} | {"up"}
