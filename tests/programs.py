@@ -25,5 +25,7 @@ class Program(NamedTuple):
 PROGRAMS: Final = {
     "grpcurl": Program("FACTSTR_TEST_GRPCURL", ("grpcurl",)),
     "kustomize": Program("FACTSTR_TEST_KUSTOMIZE", ("kustomize", "kubectl")),
+    # Prometheus itself is beside it.
+    "prometheus": Program("FACTSTR_TEST_PROMTOOL", ("promtool",)),
 }
 """By the marker of the tests that need them."""

@@ -1,6 +1,7 @@
 """Servers on a shared store: in this process, or as processes of their own that can be killed."""
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -131,17 +132,28 @@ class ServerProcess:
 
     def address(self) -> str:
         """Where it listens, once it serves."""
+        return self._announced(r" serves .*? on (\S+)")
+
+    def metrics_address(self) -> str:
+        return self._announced(r" serves .* with metrics on (\S+)")
+
+    def _announced(self, pattern: str) -> str:
         wait_until(self._serves, "the server serves")
-        [line] = [line for line in self._said.splitlines() if " serves " in line]
-        return line.rpartition(" on ")[2]
+        [found] = re.findall(pattern, self.said)
+        return str(found)
 
     def _serves(self) -> bool:
-        assert self.runs, self._said
-        return any(" serves " in line for line in self._said.splitlines(keepends=True) if line.endswith("\n"))
+        assert self.runs, self.said
+        return any(" serves " in line for line in self.said.splitlines(keepends=True) if line.endswith("\n"))
 
     @property
-    def _said(self) -> str:
+    def said(self) -> str:
+        """Its log."""
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def runs(self) -> bool:
@@ -158,7 +170,7 @@ class ServerProcess:
     def stop(self) -> None:
         """As an operator would, drained."""
         self._process.terminate()
-        assert self._process.wait(20) == 0, self._said
+        assert self._process.wait(20) == 0, self.said
 
 
 @contextmanager

@@ -58,28 +58,29 @@ class ServerMetrics(Collector):
         states = await self._durable_streams()
         return [
             *_calls(list(self._edge.rpcs)),
-            *self._server(),
+            *self._server(store_answers=states is not None),
             *self._commits(),
-            *_durable_streams(states),
+            *_durable_streams(states or ()),
         ]
 
-    async def _durable_streams(self) -> Sequence[StreamState]:
+    async def _durable_streams(self) -> Sequence[StreamState] | None:
         """None where the store does not answer soon: the rest can be told all the same."""
         try:
             async with asyncio.timeout(_STORE_SECONDS):
                 states, _ = await self._log.positions.list_from("", "", MOST_DURABLE_STREAMS)
         except (TimeoutError, Refusal):
-            return ()
+            return None
         return states
 
-    def _server(self) -> Iterator[Metric]:
+    def _server(self, *, store_answers: bool) -> Iterator[Metric]:
         info, figures = self._log.info, self._log.figures
         yield InfoMetricFamily(
             "factstr_server",
             "The server's version, and the store that it serves.",
             {"version": __version__, "store_kind": info.kind, "store_id": info.store_id},
         )
-        yield _gauge("factstr_store_available", "1 while the store answers, else 0.", self._store_answers())
+        available = store_answers and self._store_answers()
+        yield _gauge("factstr_store_available", "1 while the store answers, else 0.", available)
         yield _gauge("factstr_draining", "1 while the server ends, else 0.", self._edge.draining)
         yield _gauge("factstr_head_sequence_number", "The highest sequence number in the log.", figures.head)
         yield _gauge("factstr_queued_appends", "Appends that wait for their commit.", figures.queued_appends)
