@@ -135,7 +135,7 @@ class ServerProcess:
         return self._announced(r" serves .*? on (\S+)")
 
     def metrics_address(self) -> str:
-        return self._announced(r" serves .* with metrics on (\S+)")
+        return self._announced(r" shows metrics at http://(\S+)/metrics")
 
     def _announced(self, pattern: str) -> str:
         wait_until(self._serves, "the server serves")
