@@ -1,6 +1,7 @@
 """A server's end: what it finishes, what it refuses, and how soon."""
 
 import asyncio
+import resource
 import signal
 import time
 from pathlib import Path
@@ -98,3 +99,16 @@ async def _stuck_stream(channel: grpc.aio.Channel) -> "grpc.aio.UnaryStreamCall[
     )
     await stuck.read()
     return stuck
+
+
+def test_a_server_takes_as_many_file_descriptors_as_the_system_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = min(soft, 200)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+    try:
+        with started(tmp_path) as server:
+            server.ready()
+            allowed, _ = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+            assert allowed == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

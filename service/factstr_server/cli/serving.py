@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from factstr_server.telemetry.tracing import OpenTelemetryTracing
 
 _DEFAULTS: Final = Settings()
+
+_FILE_DESCRIPTORS: Final = 65_536
 
 _log = logging.getLogger("factstr_server")
 
@@ -63,10 +66,19 @@ def serve(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     from factstr_server.telemetry.logs import configure  # noqa: PLC0415
 
     configure(settings.log_format, sys.stderr)
+    _allow_connections()
     try:
         uvloop.run(_serve(settings))
     except StartupError as error:
         raise Failure(str(error)) from None
+
+
+def _allow_connections() -> None:
+    """Each takes a file descriptor, of which a shell often gives 1,024 where the system allows many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILE_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _FILE_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
