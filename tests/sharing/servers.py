@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -116,10 +116,12 @@ async def serving(
 class ServerProcess:
     """The real `factstr-server` on a port of its own."""
 
-    def __init__(self, url: str, log: Path, *flags: str) -> None:
-        """Started, but not ready: several can start at once."""
+    def __init__(
+        self, url: str, log: Path, *flags: str, program: Sequence[str] = ("-m", "factstr_server")
+    ) -> None:
+        """Started, but not ready: several can start at once. `program` is what Python is given to run."""
         self._log = log
-        command = [sys.executable, "-m", "factstr_server", "--store", url, "--listen", "127.0.0.1:0"]
+        command = [sys.executable, *program, "--store", url, "--listen", "127.0.0.1:0"]
         command += ["--heartbeat-interval", str(HEARTBEAT.total_seconds()), "--drain-seconds", "2", *flags]
         with log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -48,6 +48,8 @@ def configure(log_format: str, out: TextIO) -> None:
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Of calls that are none gRPC says so there, with a traceback each; whoever can connect could fill the log.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
 
 
 class TextLines(logging.Formatter):
