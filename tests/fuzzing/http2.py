@@ -2,8 +2,8 @@
 
 import random
 import struct
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from factstr.v1 import event_pb2
 from factstr.v1 import event_store_service_pb2 as pb
@@ -26,6 +26,21 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int 
         + struct.pack(">I", stream % 2**32)
         + payload
     )
+
+
+class Frame(NamedTuple):
+    """As it was received."""
+
+    kind: int
+    stream: int
+    payload: bytes
+
+
+def frames(received: bytes) -> Iterator[Frame]:
+    """Whole ones."""
+    while len(received) >= 9 and len(received) >= (end := 9 + int.from_bytes(received[:3], "big")):
+        yield Frame(received[3], int.from_bytes(received[5:9], "big"), received[9:end])
+        received = received[end:]
 
 
 def headers(path: bytes, *others: tuple[bytes, bytes]) -> bytes:

@@ -85,6 +85,19 @@ async def test_slow_clients_hold_nothing_up() -> None:
             each.close()
 
 
+async def test_more_clients_than_there_is_room_for_are_hung_up_on() -> None:
+    async with serving() as (_, _, address):
+        host, _, port = address.rpartition(":")
+        idle = [socket.create_connection((host, int(port))) for _ in range(100)]
+        await until(lambda: _handlers() == 100, "all of them have a thread")
+        with socket.create_connection((host, int(port)), timeout=5) as refused:
+            assert await asyncio.to_thread(refused.recv, 1) == b""
+        for each in idle:
+            each.close()
+        await until(lambda: _handlers() == 0, "all of them have gone")
+        assert value(await samples(address), "factstr_store_available") == 1
+
+
 async def test_clients_that_hang_up_leave_no_trace(capfd: pytest.CaptureFixture[str]) -> None:
     async with serving() as (_, _, address):
         host, _, port = address.rpartition(":")
