@@ -25,9 +25,9 @@ REQUESTS: Final = int(os.environ.get("FACTSTR_FUZZ_REQUESTS", "10000"))
 SECONDS: Final = 150 + REQUESTS // 50
 
 MAX_GROWTH_KIB: Final = 10 * 1024 + REQUESTS // 4
-"""Of the server's memory, from before the second half of the requests until after it. All that it keeps within bounds is
-full before the first half, which is there to warm up the rest: allocators and SQLite. Half a KiB for each request is for
-what gRPC itself loses: about 2 KB of each call that is reset before it is answered.
+"""Of the server's memory, from before the second half of the requests until after it. All that it keeps within bounds
+is full before the first half, which is there to warm up the rest: allocators and SQLite. A quarter of a KiB for each
+request is for what gRPC itself loses of calls that are reset before they are answered.
 """
 
 SETTLING_SECONDS: Final = 40.0

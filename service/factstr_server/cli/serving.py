@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,12 @@ _DEFAULTS: Final = Settings()
 
 _FILE_DESCRIPTORS: Final = 65_536
 
-_log = logging.getLogger("factstr_server")
+_LAST_LINES_SECONDS: Final = 1.0
+_LAST_SPANS_SECONDS: Final = 0.2
+_MOST_SPANS_SECONDS: Final = 5.0
+"""How long a process that ends waits for whoever takes its log, or its spans."""
+
+_log = logging.getLogger("factstr_server.plain")
 
 _USAGE: Final = """\
 factstr-server [serve] [flags]
@@ -63,14 +69,30 @@ def serve(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     # gRPC's own remarks are not for people; it reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from factstr_server.server import StartupError  # noqa: PLC0415
+    from factstr_server.telemetry.log_thread import LogThread  # noqa: PLC0415
     from factstr_server.telemetry.logs import configure  # noqa: PLC0415
 
-    configure(settings.log_format, sys.stderr)
+    # Until there is a server there is nothing to read again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    _hold_standard_descriptors()
     _allow_connections()
+    log = LogThread(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    configure(settings.log_format, log)
     try:
         uvloop.run(_serve(settings))
     except StartupError as error:
         raise Failure(str(error)) from None
+    finally:
+        log.drain(_LAST_LINES_SECONDS)
+
+
+def _hold_standard_descriptors() -> None:
+    """Where one was closed, the next file that is opened would have its number, and be written to as if it were it."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
 
 
 def _allow_connections() -> None:
@@ -223,8 +245,6 @@ async def _serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once. SIGHUP reads files again."""
     from factstr_server.server import Server  # noqa: PLC0415
 
-    # To people plainly; to programs as everything else.
-    say = _log.info if settings.log_format == "json" else _say
     tracing = _tracing() if settings.tracing else None
     server = Server(settings, tracing=tracing)
     stopping = asyncio.Event()
@@ -237,26 +257,29 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, server.reloading.look)
+    loop.add_signal_handler(signal.SIGHUP, server.reloading.read_again)
     await server.start()
     if server.health_address:
-        say(f"factstr-server answers health checks at {server.health_address}")
+        _log.info("factstr-server answers health checks at %s", server.health_address)
     if server.metrics_address:
-        say(f"factstr-server shows metrics at http://{server.metrics_address}/metrics")
-    say(
-        f"factstr-server {__version__} serves {shown_url(settings.store)} (head {await server.log.head()}) on "
-        f"{', '.join(server.addresses)}"
+        _log.info("factstr-server shows metrics at http://%s/metrics", server.metrics_address)
+    _log.info(
+        "factstr-server %s serves %s (head %d) on %s",
+        __version__,
+        shown_url(settings.store),
+        await server.log.head(),
+        ", ".join(server.addresses),
     )
     await stopping.wait()
-    say(f"factstr-server: draining, for at most {settings.drain.total_seconds():g} s")
+    _log.info("factstr-server: draining, for at most %g s", settings.drain.total_seconds())
+    end = loop.time() + settings.drain.total_seconds()
     await server.stop(called=True)
     if tracing:
-        await asyncio.to_thread(tracing.close)
-    say("factstr-server: stopped")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        # A collector that does not answer must not keep the process: a thread that is left behind ends with it.
+        closing = threading.Thread(target=tracing.close, name="last spans", daemon=True)
+        closing.start()
+        closing.join(max(_LAST_SPANS_SECONDS, min(_MOST_SPANS_SECONDS, end - loop.time())))
+    _log.info("factstr-server: stopped")
 
 
 def _tracing() -> "OpenTelemetryTracing":

@@ -245,7 +245,7 @@ class Committer:
         expired = []
         while self._queue and self._queue[0].since <= too_old:
             expired.append(self._take())
-        _fail(expired, why)
+        self._fail(expired, why)
 
     async def _let_others_queue(self) -> None:
         """Lets the event loop hand in what has already arrived. No timer: it ends once the loop brings nothing more.
@@ -301,19 +301,16 @@ class Committer:
         except StoreDisconnected as disconnected:
             self._disconnected = disconnected
             self._put_back(group)
-            self.figures.failed_groups += 1
         except Refusal as refusal:
-            self.figures.failed_groups += 1
             self._in_doubt |= refusal.reason is Reason.APPEND_OUTCOME_UNKNOWN
             if refusal.reason is Reason.STORE_FULL and len(items) > 1:
                 await self._commit_apart(group)
                 return
-            _fail(group, refusal)
+            self._fail(group, refusal)
         except Exception as error:  # noqa: BLE001  (a defect must not end the committer)
-            self.figures.failed_groups += 1
             self._in_doubt = True
             _log.exception("a commit of %d appends failed unexpectedly", len(items))
-            _fail(group, error)
+            self._fail(group, error)
         else:
             self.figures.committed(outcomes, len(items), perf_counter() - began)
             # Both happen in one step of the loop. Those who wait for answers are scheduled first: a thousand streams
@@ -340,6 +337,12 @@ class Committer:
             if self._disconnected:
                 self._put_back([self._take(), *group[place:]])
                 return
+
+    def _fail(self, group: list[_Queued], error: Exception) -> None:
+        self.figures.failed_groups += bool(group)
+        for queued in group:
+            if not queued.answer.done():
+                queued.answer.set_exception(error)
 
     def _dispatch(self, items: Sequence[PreparedAppend | Advance], outcomes: Sequence[Outcome]) -> None:
         batches = []
@@ -368,9 +371,3 @@ def _of_append(outcome: Outcome) -> AppendOutcome:
 def _of_advance(outcome: Outcome) -> AdvanceOutcome:
     assert isinstance(outcome, Advanced | LeaseOver | StreamNotFound | PositionAhead)
     return outcome
-
-
-def _fail(group: list[_Queued], error: Exception) -> None:
-    for queued in group:
-        if not queued.answer.done():
-            queued.answer.set_exception(error)

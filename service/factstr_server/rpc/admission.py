@@ -1,7 +1,8 @@
 """Who is let in: headers, identity, role, and how many calls at once.
 
 A call is looked at twice. `identify` and `authorize` need nothing but its headers, before its request is read, so that
-whoever is turned away makes the server hold nothing. `enter` begins with the whole call, and counts it.
+whoever is turned away makes the server hold nothing. `enter` begins with the whole call: it asks again, because its
+caller may have been revoked meanwhile, and counts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -83,15 +84,12 @@ class Admission:
         if rpc.required_role not in caller.roles:
             raise permission_denied(caller, rpc.required_role)
 
-    def enter(
-        self, rpc: Rpc, caller: Caller | None, context: "grpc.aio.ServicerContext[bytes, bytes]"
-    ) -> Caller:
-        """Counts a call, until `leave`, and says whose it is. Raises Refusal."""
+    def enter(self, rpc: Rpc, caller: Caller) -> None:
+        """Counts a call, until `leave`. Raises Refusal. The call's request may have come long after its headers."""
         if self.draining and not rpc.while_draining:
             raise server_draining()
-        if caller is None:
-            caller = self._by_certificate(context)
-            self.authorize(rpc, caller)
+        still_valid(caller)
+        self.authorize(rpc, caller)
         kind = rpc.kind
         everybody = self._everybody.under_way
         if everybody[kind] >= self._limits.server[kind]:
@@ -109,7 +107,6 @@ class Admission:
                 )
             caller.under_way[kind] += 1
         everybody[kind] += 1
-        return caller
 
     def leave(self, rpc: Rpc, caller: Caller) -> None:
         self._everybody.under_way[rpc.kind] -= 1
@@ -124,7 +121,8 @@ class Admission:
             return caller
         raise unauthenticated("the token is not known here, or not any more")
 
-    def _by_certificate(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> Caller:
+    def by_certificate(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> Caller:
+        """Whom a verified certificate names. Raises Refusal."""
         assert self._callers, "anybody is let in where nobody is known"
         if caller := self._callers.by_certificate(_names_of(context)):
             return caller

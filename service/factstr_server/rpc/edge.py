@@ -23,6 +23,7 @@ from factstr_server.access.callers import Caller
 from factstr_server.contract.errors import Reason, Refusal, server_busy
 from factstr_server.log.tracing import Tracing
 from factstr_server.rpc.admission import Admission, still_valid
+from factstr_server.rpc.awaited_requests import AwaitedRequests
 from factstr_server.rpc.call import CANCELLED, DEADLINE_EXCEEDED, OK, EndedCall, Rpc, request_id
 from factstr_server.rpc.status import CODES, grpc_status
 from factstr_server.rpc.unknown_fields import parse_request
@@ -98,6 +99,7 @@ class Edge(grpc.GenericRpcHandler):
         self._large_bytes = 0
         self._large_done = asyncio.Event()
         self._idle = asyncio.Event()
+        self.awaited = AwaitedRequests()
         self._turned_away = 0
         """Calls that were refused before their request was read."""
         self._sending = 0
@@ -153,6 +155,7 @@ class Edge(grpc.GenericRpcHandler):
                 self._admission.authorize(rpc, caller)
         except Refusal as refusal:
             return self._turning_away(rpc, refusal)
+        self.awaited.begin()
         return handler
 
     def _turning_away(self, rpc: Rpc, refusal: Refusal) -> Handler:
@@ -171,7 +174,8 @@ class Edge(grpc.GenericRpcHandler):
     def _call(self, rpc: Rpc, context: Context) -> Iterator[Caller]:
         """The length of a call; refuses it before its request is looked at, and makes refusals of defects."""
         began = perf_counter()
-        caller: Caller | None = None
+        self.awaited.came()
+        entered: Caller | None = None
         name = ""
         end_span = (
             self._tracing.call(rpc.full_name, context.invocation_metadata() or ()) if self._tracing else None
@@ -179,8 +183,12 @@ class Edge(grpc.GenericRpcHandler):
         rpc.figures.started += 1
         self._under_way += 1
         try:
-            caller = self._admission.enter(rpc, _caller.get(), context)
+            caller = _caller.get()
+            if caller is None:
+                caller = self._admission.by_certificate(context)
             name = caller.name
+            self._admission.enter(rpc, caller)
+            entered = caller
             yield caller
         except Refusal as refusal:
             self._ended(rpc, context, name, perf_counter() - began, refusal=refusal, end_span=end_span)
@@ -202,8 +210,8 @@ class Edge(grpc.GenericRpcHandler):
         else:
             self._ended(rpc, context, name, perf_counter() - began, end_span=end_span)
         finally:
-            if caller is not None:
-                self._admission.leave(rpc, caller)
+            if entered is not None:
+                self._admission.leave(rpc, entered)
             self._under_way -= 1
             if self.draining and not self._under_way:
                 self._idle.set()

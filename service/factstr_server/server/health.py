@@ -5,13 +5,14 @@ probe has no certificate and no token. It says nothing else.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from factstr.v1 import durable_stream_service_pb2, event_store_service_pb2, server_service_pb2
 from factstr_server.server.listening import GRPC_OPTIONS, listen
+from factstr_server.server.open_services import OpenServices
 
 SERVICES: Final = tuple(
     service.full_name
@@ -40,8 +41,8 @@ class Health:
     def store_answers(self) -> bool:
         return self._store_answers
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+    def add_to(self, server: grpc.aio.Server | OpenServices) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, cast("grpc.aio.Server", server))
 
     async def listen(self, address: str) -> str:
         """Answers at an address of its own; gives it as `listening.listen` does. Raises StartupError."""

@@ -15,7 +15,7 @@ LOOK_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
-_State: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_FileState: TypeAlias = tuple[int, int, int, int]
 
 
 class Reloading:
@@ -40,9 +40,14 @@ class Reloading:
                 await self._task
 
     def look(self) -> None:
-        """Now."""
+        """Reads what has changed."""
         for watched in self._watched:
             watched.look()
+
+    def read_again(self) -> None:
+        """Reads everything, whether or not it seems to have changed."""
+        for watched in self._watched:
+            watched.read()
 
     async def _look_again_and_again(self) -> None:
         while True:
@@ -62,20 +67,23 @@ class _Watched:
         if state == self._state:
             return
         self._state = state
+        self.read()
+
+    def read(self) -> None:
         try:
             self._load()
         except Exception as error:  # noqa: BLE001  (a file that cannot be used must not end the looking)
             _log.error("%s: %s; what was read before holds further", self._what, error)
         else:
-            _log.info("%s: read again, because %s changed", self._what, " or ".join(self._paths))
+            _log.info("%s: read again", self._what)
 
-    def _seen(self) -> _State:
+    def _seen(self) -> "tuple[_FileState | None, ...]":
         return tuple(map(_state_of, self._paths))
 
 
-def _state_of(path: str) -> tuple[int, int, int] | None:
+def _state_of(path: str) -> _FileState | None:
     try:
         found = os.stat(path)  # noqa: PTH116  (follows links, which is what is wanted)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

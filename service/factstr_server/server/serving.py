@@ -10,7 +10,7 @@ import gc
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import grpc
 
@@ -30,6 +30,7 @@ from factstr_server.rpc.server_service import ServerServicer
 from factstr_server.server.certificates import CertificateError, Certificates, TlsFiles
 from factstr_server.server.health import SERVICES, Health
 from factstr_server.server.listening import GRPC_OPTIONS, StartupError, listen
+from factstr_server.server.open_services import OpenServices
 from factstr_server.server.reloading import Reloading
 from factstr_server.settings import Settings
 from factstr_server.stores.opening import store_by_url
@@ -82,6 +83,7 @@ class Server:
         self.health_address: str | None = None
         self.metrics_address: str | None = None
         self._metrics: MetricsEndpoint | None = None
+        self._ending_slow: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Opens the store, then the ports, then serves. Raises StartupError; nothing is left open then."""
@@ -96,6 +98,7 @@ class Server:
             await self._close(0)
             raise
         self.reloading.start()
+        self._ending_slow = asyncio.create_task(self._edge.awaited.end_slow_ones(), name="slow requests")
         await self._health.serving(True)
 
     async def stop(self, *, called: bool = False) -> None:
@@ -117,6 +120,8 @@ class Server:
         """Cancels what is still under way, and closes everything, within about so many seconds."""
         end = asyncio.get_running_loop().time() + seconds
         await self.reloading.stop()
+        if self._ending_slow:
+            self._ending_slow.cancel()
         if self._grpc:
             await self._grpc.stop(max(0.0, min(_LAST_ANSWERS_SECONDS, seconds / 2)))
         await self.log.close(end)
@@ -129,14 +134,16 @@ class Server:
         settings = self._settings
         server = grpc.aio.server(options=GRPC_OPTIONS)
         await self._health.serving(False)
-        self._health.add_to(server)
+        opened = OpenServices(server, self._edge.awaited)
+        self._health.add_to(opened)
         EventStoreServicer(self.log, settings).add_to(self._edge)
         DurableStreamServicer(self.log).add_to(self._edge)
         ServerServicer(self.log, settings).add_to(self._edge)
         server.add_generic_rpc_handlers((self._edge,))
         if settings.reflection:
             reflection.enable_server_reflection(
-                (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+                (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME),
+                cast("grpc.aio.Server", opened),
             )
         self._grpc = server
         self.addresses = tuple(

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final, TextIO
+from typing import Final, Protocol
 
 import grpc
 
@@ -43,8 +43,21 @@ _QUIET: Final = frozenset({Reason.CONDITIONAL_APPEND_CONFLICT, Reason.SERVER_DRA
 _log = logging.getLogger("factstr_server.calls")
 
 
-def configure(log_format: str, out: TextIO) -> None:
-    """Sends the log of the whole process to a stream."""
+PLAIN: Final = "factstr_server.plain"
+"""The logger of what is for people first: as text, its lines are their messages and nothing else."""
+
+
+class Out(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+def configure(log_format: str, out: Out) -> None:
+    """Sends the log of the whole process there."""
+    # Otherwise what cannot be written is told where it cannot be written.
+    logging.raiseExceptions = False
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -56,6 +69,8 @@ class TextLines(logging.Formatter):
     """`2026-11-29T10:00:00.000000Z INFO factstr_server.calls: Append: OK token=billing seconds=0.0012`"""
 
     def format(self, record: logging.LogRecord) -> str:
+        if record.name == PLAIN:
+            return record.getMessage()
         fields = "".join(f" {name}={_shown(value)}" for name, value in _fields(record).items())
         line = f"{_moment(record)} {record.levelname} {record.name}: {record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -68,7 +83,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, object] = {
             "time": _moment(record),
             "level": record.levelname.lower(),
-            "logger": record.name,
+            "logger": "factstr_server" if record.name == PLAIN else record.name,
             "message": record.getMessage(),
             **_fields(record),
         }
@@ -138,4 +153,4 @@ def _moment(record: logging.LogRecord) -> str:
 
 def _shown(value: object) -> str:
     text = str(value)
-    return text if text and " " not in text and '"' not in text else json.dumps(text)
+    return text if text.isprintable() and text and not set(text) & set(' "') else json.dumps(text)

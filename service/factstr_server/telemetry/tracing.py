@@ -29,6 +29,14 @@ _REMEMBERED: Final = 10_000
 _DELIVERIES_OF_A_MESSAGE: Final = 32
 
 
+def _resource() -> Resource:
+    """What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins."""
+    said = Resource.create({"service.version": __version__})
+    if str(said.attributes.get("service.name", "")).startswith("unknown_service"):
+        return said.merge(Resource({"service.name": "factstr-server"}))
+    return said
+
+
 class OpenTelemetryTracing:
     """A `log.tracing.Tracing`. Used in one event loop, but for `close`."""
 
@@ -45,9 +53,7 @@ class OpenTelemetryTracing:
         """Sends spans where OTEL_EXPORTER_OTLP_* say, over HTTP."""
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say wins.
-        resource = Resource.create({"service.name": "factstr-server", "service.version": __version__})
-        provider = TracerProvider(resource=resource.merge(Resource.create()), shutdown_on_exit=False)
+        provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         return cls(provider)
 
