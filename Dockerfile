@@ -18,6 +18,7 @@ RUN /tmp/finish / && rm /tmp/finish
 COPY --from=build /opt/factstr /opt/factstr
 ENV PATH=/opt/factstr/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=2 \
     FACTSTR_STORE=sqlite:////var/lib/factstr/factstr.db \
     FACTSTR_LISTEN=0.0.0.0:50051 \
     FACTSTR_HEALTH_LISTEN=0.0.0.0:50052 \

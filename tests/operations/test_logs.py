@@ -1,5 +1,6 @@
 """What the log says of calls: who called what, how it ended, and nothing of what was carried."""
 
+import asyncio
 import io
 import json
 import logging
@@ -11,8 +12,10 @@ from factstr_server.access.roles import Role
 from factstr_server.contract.errors import server_busy
 from factstr_server.rpc.call import EndedCall, Rpc
 from factstr_server.telemetry import logs
+from tests.fuzzing import http2
 from tests.security.calls import METHODS, answer, append, unary
 from tests.security.conftest import Tokens, bearer, served, settings, with_tokens
+from tests.waiting import until
 
 APPEND_RPC = "factstr.v1.EventStoreService.Append"
 
@@ -102,8 +105,8 @@ async def test_nothing_that_a_call_carries_is_in_the_log(tokens: Tokens, out: io
             await unary(channel, "/factstr.v1.EventStoreService/Append")(secret, metadata=bearer(token))
     said = out.getvalue()
     assert len(lines(out)) == len(METHODS) + 2
-    assert token.split("_")[2] not in said
-    assert token.split("_")[2][:-1] not in said
+    assert token.split("_", 2)[2] not in said
+    assert token.split("_", 2)[2][:-1] not in said
     assert "secretword" not in said
     denied = [line for line in lines(out) if line["code"] == "PERMISSION_DENIED"]
     assert {line["token"] for line in denied} == {"a"}, "who may not is known all the same"
@@ -115,6 +118,35 @@ async def test_a_request_id_cannot_forge_a_line(out: io.StringIO) -> None:
         assert await append(channel, (("x-request-id", "a" * 500),)) is None
     [line] = out.getvalue().splitlines()
     assert len(line) < 400
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[31m", "a b", 'a"b', ""])
+def test_no_value_forges_a_line_of_text(out: io.StringIO, name: str) -> None:
+    logs.configure("text", out)
+    logging.getLogger("factstr_server").info("said", extra={"fields": {"peer": name}})
+    [line] = out.getvalue().splitlines()
+    assert line.endswith(f"said peer={json.dumps(name)}")
+    assert line.isprintable()
+
+
+async def test_headers_that_are_no_text_leave_no_trace_of_them(tokens: Tokens, out: io.StringIO) -> None:
+    """GRPC writes them to its own log, with what they hold."""
+    logs.configure("text", out)
+    token = tokens.add("a", Role.WRITER)
+    async with served(with_tokens(tokens)) as (server, _):
+        host, _, port = server.addresses[0].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        block = http2.headers(http2.APPEND, (b"authorization", f"Bearer {token}".encode() + b"\xff"))
+        writer.write(http2.PREFACE + http2.frame(4, 0, 0) + http2.frame(1, 5, 1, block))
+        # A ping's answer comes after the call was taken in.
+        writer.write(http2.frame(6, 0, 0, b"afterwar"))
+        async with asyncio.timeout(10):
+            while b"afterwar" not in await reader.read(65_536):
+                pass
+        await until(lambda: server._edge.refusals["UNAUTHENTICATED"] == 1, "the call was refused")
+        writer.close()
+        await writer.wait_closed()
+    assert token.split("_", 2)[2] not in out.getvalue()
 
 
 def test_a_flood_of_calls_is_no_flood_of_lines(out: io.StringIO) -> None:

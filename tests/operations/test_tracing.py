@@ -1,11 +1,16 @@
 """Spans: an append, its commit and its deliveries are one trace, which goes on from the caller's."""
 
 import asyncio
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
+import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -13,7 +18,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from factstr.v1 import event_store_service_pb2 as pb
 from factstr_server.server import running
+from factstr_server.telemetry import tracing
 from factstr_server.telemetry.tracing import OpenTelemetryTracing
+from tests.operations.process import ServerProcess
 from tests.security.calls import APPEND, append, both_streaming, streaming
 from tests.security.conftest import channel_to, settings
 from tests.waiting import until
@@ -134,6 +141,28 @@ async def test_a_replay_is_no_delivery_of_a_commit_long_ago() -> None:
         await stream.read()
         stream.cancel()
     assert traced.spans("factstr.deliver") == []
+
+
+async def test_a_collector_that_does_not_answer_keeps_no_server_from_its_end(tmp_path: Path) -> None:
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        collector.listen()
+        endpoint = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        flags = ["--store", "memory:", "--listen", f"unix:{tmp_path}/s", "--tracing", "--drain-seconds", "2"]
+        with ServerProcess(tmp_path / "log", *flags, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as server:
+            server.ready()
+            async with channel_to(f"unix:{tmp_path}/s") as channel:
+                assert await append(channel, SAMPLED) is None
+            began = time.monotonic()
+            server.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(server.ended) == 0
+            assert time.monotonic() - began < 4.5, "two seconds, and what ending a process takes"
+
+
+def test_the_service_is_named_unless_somebody_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracing._resource().attributes["service.name"] == "factstr-server"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "orders")
+    assert tracing._resource().attributes["service.name"] == "orders"
 
 
 def test_without_the_extra_the_flag_is_refused_in_one_line() -> None:

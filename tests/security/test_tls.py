@@ -1,5 +1,6 @@
 """TLS: who is served over it, who is not, and certificates that change while the server runs."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -72,6 +73,19 @@ async def test_a_certificate_is_taken_for_a_token_where_its_name_is_known(tls: T
             if reason == "UNAUTHENTICATED" and not headers:
                 assert failure is not None
                 assert "no token, and no certificate that is known here" in failure.message
+
+
+async def test_who_may_not_is_named_in_the_log_by_its_certificate_too(
+    tls: Tls, tokens: Tokens, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens.add_certificate("mesh.example", "mesh", Role.READER)
+    wanted = with_tls(tls, tls_client_ca=str(tls.ca), tokens_file=str(tokens.path))
+    async with running(wanted) as server:
+        shown = tls.trust(tls.authority.issue_cert("mesh.example"))
+        async with channel_to(server.addresses[0], shown) as channel:
+            assert await append(channel) is not None
+    [record] = [record for record in caplog.records if record.name == "factstr_server.calls"]
+    assert vars(record)["fields"]["token"] == "mesh"
 
 
 async def test_a_renewed_certificate_counts_for_new_connections_and_those_that_stand_go_on(tls: Tls) -> None:
@@ -189,6 +203,28 @@ def test_files_that_are_no_certificate_are_refused_at_the_start_in_one_line(tls:
         assert "\n" not in str(refused.value)
         with pytest.raises(StartupError, match=r"^(cannot read|/)"):
             Server(settings(tls_cert=files.cert, tls_key=files.key, tls_client_ca=files.client_ca))
+
+
+async def test_a_certificate_of_another_time_is_refused_and_the_one_in_use_stays(
+    tls: Tls, caplog: pytest.LogCaptureFixture
+) -> None:
+    day = timedelta(days=1)
+    now = datetime.now(UTC)
+    for not_before, not_after, said in (
+        (now - 2 * day, now - day, "certificate has expired"),
+        (now + day, now + 2 * day, "certificate is not yet valid"),
+    ):
+        good = tls.authority.issue_cert("127.0.0.1", not_after=now + day)
+        tls.write(good)
+        async with running(with_tls(tls, metrics_listen="127.0.0.1:0")) as server:
+            tls.write(tls.authority.issue_cert("127.0.0.1", not_before=not_before, not_after=not_after))
+            server.reloading.look()
+            assert said in caplog.text
+            assert await served_over(server.addresses[0], tls.trust())
+            assert server._certificates is not None
+            assert server._certificates.expires == int((now + day).timestamp())
+        with pytest.raises(StartupError, match=f"{said}, so that no client would take it; renew it"):
+            Server(with_tls(tls))
 
 
 def tmp_path_of(folder: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -210,7 +211,7 @@ def test_secrets_are_compared_in_constant_time_also_those_of_unknown_ids(
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
     assert callers.by_token(token) is not None
-    assert callers.by_token(f"factstr_000000000000_{token.rpartition('_')[2]}") is None
+    assert callers.by_token(f"factstr_000000000000_{token.split('_', 2)[2]}") is None
     assert callers.by_token("nonsense") is None
     assert len(compared) == 3
     assert {len(side) for pair in compared for side in pair} == {32}
@@ -226,7 +227,7 @@ def test_a_token_is_made_on_the_command_line_and_only_its_salted_hash_is_kept(
     assert caller is not None
     assert caller.name == "billing"
     assert caller.roles == {Role.READER, Role.WRITER}
-    assert token.rpartition("_")[2] not in line
+    assert token.split("_", 2)[2] not in line
 
     file = tmp_path / "tokens"
     file.write_text(line, encoding="utf-8")  # without a newline at its end
@@ -291,3 +292,17 @@ async def _one(request: bytes) -> AsyncIterator[bytes]:
 async def _never() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
     yield b""
+
+
+async def test_a_change_that_leaves_size_and_time_as_they_were_is_read_when_it_is_asked_for(
+    tokens: Tokens,
+) -> None:
+    token = tokens.add("a", Role.WRITER)
+    async with served(with_tokens(tokens)) as (server, channel):
+        was = tokens.path.stat()
+        tokens.path.write_text(tokens.path.read_text().replace(" writer ", " reader "), encoding="utf-8")
+        os.utime(tokens.path, ns=(was.st_atime_ns, was.st_mtime_ns))
+        server.reloading.read_again()
+        refused = await append(channel, bearer(token))
+        assert refused is not None
+        assert refused.reason == "PERMISSION_DENIED"

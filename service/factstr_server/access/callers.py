@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
+from factstr_server.access.awaited_requests import AwaitedRequests
 from factstr_server.access.roles import Role, allowed
 from factstr_server.access.tokens import KeptSecret, NewToken, parts
 from factstr_server.contract.errors import Reason, Refusal, quoted
@@ -25,7 +26,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 class Caller:
     """Somebody who may call."""
 
-    __slots__ = ("name", "revoked", "roles", "under_way")
+    __slots__ = ("awaited", "name", "revoked", "roles", "under_way")
 
     def __init__(self, name: str, roles: Iterable[Role]) -> None:
         self.name = name
@@ -34,6 +35,8 @@ class Caller:
         self.revoked = False
         self.under_way = [0, 0, 0]
         """Its calls, by kind (`rpc.call.Kind`)."""
+        self.awaited = AwaitedRequests()
+        """Its calls that are not yet among these."""
 
 
 ANYBODY: Final = frozenset({Role.ADMIN})

@@ -270,7 +270,12 @@ async def _serve(settings: Settings) -> None:
         await server.log.head(),
         ", ".join(server.addresses),
     )
-    await stopping.wait()
+    serving, told = asyncio.create_task(server.ended()), asyncio.create_task(stopping.wait())
+    await asyncio.wait((serving, told), return_when=asyncio.FIRST_COMPLETED)
+    if serving.done():
+        # Nobody could reach it any more; who has started it can start another one.
+        await server.log.close()
+        raise Failure("gRPC has ended serving; start the server again, and report its log")
     _log.info("factstr-server: draining, for at most %g s", settings.drain.total_seconds())
     end = loop.time() + settings.drain.total_seconds()
     await server.stop(called=True)

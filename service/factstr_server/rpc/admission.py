@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
+from factstr_server.access.awaited_requests import MAX_SLOW, SLOW_SECONDS
 from factstr_server.access.callers import ANYBODY, Caller, Callers, permission_denied, unauthenticated
 from factstr_server.contract.errors import (
     Reason,
@@ -83,6 +84,18 @@ class Admission:
         """Raises Refusal."""
         if rpc.required_role not in caller.roles:
             raise permission_denied(caller, rpc.required_role)
+
+    def begin(self, caller: Caller | None) -> None:
+        """A call whose request is now awaited. Raises Refusal."""
+        caller = caller or self._everybody
+        if caller.awaited.too_slow:
+            problem = f"{MAX_SLOW} requests have been awaited for more than {SLOW_SECONDS:g} s"
+            if caller is self._everybody:
+                raise server_busy(problem, limit=MAX_SLOW, actual=len(caller.awaited) + 1)
+            raise quota_exceeded(
+                f"{problem} from {caller.name}", limit=MAX_SLOW, actual=len(caller.awaited) + 1
+            )
+        caller.awaited.begin()
 
     def enter(self, rpc: Rpc, caller: Caller) -> None:
         """Counts a call, until `leave`. Raises Refusal. The call's request may have come long after its headers."""

@@ -19,11 +19,11 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from factstr_server.access.awaited_requests import request_came
 from factstr_server.access.callers import Caller
 from factstr_server.contract.errors import Reason, Refusal, server_busy
 from factstr_server.log.tracing import Tracing
 from factstr_server.rpc.admission import Admission, still_valid
-from factstr_server.rpc.awaited_requests import AwaitedRequests
 from factstr_server.rpc.call import CANCELLED, DEADLINE_EXCEEDED, OK, EndedCall, Rpc, request_id
 from factstr_server.rpc.status import CODES, grpc_status
 from factstr_server.rpc.unknown_fields import parse_request
@@ -99,7 +99,6 @@ class Edge(grpc.GenericRpcHandler):
         self._large_bytes = 0
         self._large_done = asyncio.Event()
         self._idle = asyncio.Event()
-        self.awaited = AwaitedRequests()
         self._turned_away = 0
         """Calls that were refused before their request was read."""
         self._sending = 0
@@ -153,9 +152,9 @@ class Edge(grpc.GenericRpcHandler):
             _caller.set(caller)
             if caller is not None:
                 self._admission.authorize(rpc, caller)
+            self._admission.begin(caller)
         except Refusal as refusal:
             return self._turning_away(rpc, refusal)
-        self.awaited.begin()
         return handler
 
     def _turning_away(self, rpc: Rpc, refusal: Refusal) -> Handler:
@@ -174,7 +173,7 @@ class Edge(grpc.GenericRpcHandler):
     def _call(self, rpc: Rpc, context: Context) -> Iterator[Caller]:
         """The length of a call; refuses it before its request is looked at, and makes refusals of defects."""
         began = perf_counter()
-        self.awaited.came()
+        request_came()
         entered: Caller | None = None
         name = ""
         end_span = (

@@ -83,7 +83,7 @@ class Server:
         self.health_address: str | None = None
         self.metrics_address: str | None = None
         self._metrics: MetricsEndpoint | None = None
-        self._ending_slow: asyncio.Task[None] | None = None
+        self._opened: OpenServices | None = None
 
     async def start(self) -> None:
         """Opens the store, then the ports, then serves. Raises StartupError; nothing is left open then."""
@@ -98,8 +98,12 @@ class Server:
             await self._close(0)
             raise
         self.reloading.start()
-        self._ending_slow = asyncio.create_task(self._edge.awaited.end_slow_ones(), name="slow requests")
         await self._health.serving(True)
+
+    async def ended(self) -> None:
+        """Waits until gRPC serves no more, which without `stop` is a defect of its own. Raises what it ended with."""
+        assert self._grpc, "started"
+        await self._grpc.wait_for_termination()
 
     async def stop(self, *, called: bool = False) -> None:
         """Drains: refuses new calls, finishes those under way within the setting's bound, closes the store. `called`:
@@ -120,8 +124,6 @@ class Server:
         """Cancels what is still under way, and closes everything, within about so many seconds."""
         end = asyncio.get_running_loop().time() + seconds
         await self.reloading.stop()
-        if self._ending_slow:
-            self._ending_slow.cancel()
         if self._grpc:
             await self._grpc.stop(max(0.0, min(_LAST_ANSWERS_SECONDS, seconds / 2)))
         await self.log.close(end)
@@ -134,7 +136,7 @@ class Server:
         settings = self._settings
         server = grpc.aio.server(options=GRPC_OPTIONS)
         await self._health.serving(False)
-        opened = OpenServices(server, self._edge.awaited)
+        self._opened = opened = OpenServices(server)
         self._health.add_to(opened)
         EventStoreServicer(self.log, settings).add_to(self._edge)
         DurableStreamServicer(self.log).add_to(self._edge)
@@ -158,7 +160,12 @@ class Server:
         await server.start()
 
     def _metrics_at(self, address: str) -> MetricsEndpoint:
-        metrics = ServerMetrics(self.log, self._edge, lambda: self._health.store_answers)
+        metrics = ServerMetrics(
+            self.log,
+            self._edge,
+            lambda: self._health.store_answers,
+            lambda: self._certificates.expires if self._certificates else None,
+        )
         try:
             return MetricsEndpoint(address, registry_of(metrics))
         except OSError as error:

@@ -45,10 +45,17 @@ _LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")
 class ServerMetrics(Collector):
     """Of one server. Made in its event loop, asked from other threads."""
 
-    def __init__(self, log: EventLog, edge: Edge, store_answers: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        edge: Edge,
+        store_answers: Callable[[], bool],
+        certificate_expires: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._log = log
         self._edge = edge
         self._store_answers = store_answers
+        self._certificate_expires = certificate_expires
         self._loop = asyncio.get_running_loop()
         self._telling = threading.Lock()
         self._told: list[Metric] = []
@@ -93,6 +100,13 @@ class ServerMetrics(Collector):
         )
         available = store_answers and self._store_answers()
         yield _gauge("factstr_store_available", "1 while the store answers, else 0.", available)
+        expires = self._certificate_expires()
+        if expires is not None:
+            yield _gauge(
+                "factstr_tls_certificate_expires_timestamp_seconds",
+                "When the server's certificate expires, in seconds since 1970.",
+                expires,
+            )
         yield _gauge("factstr_draining", "1 while the server ends, else 0.", self._edge.draining)
         yield _gauge("factstr_head_sequence_number", "The highest sequence number in the log.", figures.head)
         yield _gauge("factstr_queued_appends", "Appends that wait for their commit.", figures.queued_appends)
