@@ -116,6 +116,27 @@ async def test_each_restore_begins_a_history_with_epochs_of_its_own(
     assert epochs(second)[0] > epochs(database)[-1] + 1_000_000
 
 
+def test_epochs_do_not_go_back_when_an_older_backup_is_restored_after_a_newer(
+    backup: Path, tmp_path: Path
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first.db", "second.db", "third.db"))
+    restored(backup, first)
+    restored(backed_up(first, tmp_path / "newer.backup"), second)
+    restored(backup, third)
+    assert epochs(first)[-1] < epochs(second)[0]
+    assert epochs(second)[-1] < epochs(third)[0]
+
+
+def test_epochs_do_not_go_back_with_the_clock(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    restored(backup, first)
+    monkeypatch.setattr("time.time_ns", lambda: 1_500_000_000_000_000_000)
+    restored(backed_up(first, tmp_path / "newer.backup"), second)
+    assert epochs(first)[-1] < epochs(second)[0]
+
+
 async def test_a_stream_that_saw_more_than_the_restored_log_is_told_so(
     tmp_path: Path, database: Path
 ) -> None:
