@@ -14,7 +14,7 @@ from factstr_server.stores.offline import back_up_store, restore_store, verify_s
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.restoring import DamagedBackup, check_backup
 from factstr_server.stores.sqlite.verifying import Verified
-from tests.backups.damaging import damage, in_silence, left, make_store
+from tests.backups.damaging import damage, in_silence, left, make_store, with_bits_flipped
 from tests.client.server_process import Server
 from tests.conformance.driver import NewFact, Options, refused
 from tests.conformance.wire import Wire
@@ -249,6 +249,24 @@ async def test_a_damaged_backup_is_not_restored(backup: Path, database: Path) ->
     assert "is damaged, and was not restored" in str(caught.value)
     assert len(caught.value.found.findings) == 1
     assert left(database) == ["facts.db.lock"]
+
+
+def test_whatever_bit_is_flipped_a_backup_is_restored_or_refused_in_a_line(
+    backup: Path, database: Path
+) -> None:
+    told = set[str]()
+    for file in with_bits_flipped(backup, 150):
+        try:
+            told |= set(check_backup(file, in_silence).findings)
+        except StoreError as error:
+            told.add(str(error))
+        try:
+            restored(file, database)
+            database.unlink()
+        except StoreError as error:
+            told.add(str(error))
+    assert len(told) > 50
+    assert not [line for line in told if not line.isprintable()]
 
 
 async def test_a_backup_of_an_earlier_format_is_restored_to_this_one(backup: Path, database: Path) -> None:

@@ -14,7 +14,7 @@ from factstr_server.stores import sqlite
 from factstr_server.stores.offline import migrate_store, verify_store
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.verifying import Verified
-from tests.backups.damaging import Damage, damage, in_silence, make_store, rewritten
+from tests.backups.damaging import Damage, damage, in_silence, make_store, rewritten, with_bits_flipped
 from tests.conformance.driver import NewFact
 from tests.copying.content import fill
 from tests.copying.copied import command
@@ -111,6 +111,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a payload's length is none": (
         "UPDATE records SET payload_bytes = -1 WHERE sequence_number = 1",
         "fact 1: its record has another payload length than",
+    ),
+    "a text is none": (
+        "UPDATE records SET event_type = CAST(x'ff' AS TEXT) WHERE sequence_number = 4",
+        "the facts or their index cannot be read to the end, but to fact 3: a text in it is not UTF-8",
     ),
     # The contract.
     "a payload is no JSON": (patched(1, -1, "5d"), "fact 1: its payload is not a JSON text"),
@@ -223,6 +227,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "the durable stream 's' has the lease epoch 99, above the store's counter 1",
     ),
     "a query is none": ("UPDATE durable_streams SET query = '{'", "has a query that cannot be read"),
+    "a query is no text": (
+        "UPDATE durable_streams SET query = CAST(x'ff' AS TEXT)",
+        "the table durable_streams cannot be read to the end: a text in it is not UTF-8",
+    ),
     "a query has another shape": (
         "UPDATE durable_streams SET query = '[1]'",
         "has a query that cannot be read",
@@ -281,6 +289,17 @@ def test_a_file_that_is_mostly_lost_is_told_table_by_table(database: Path) -> No
     found = verified(database).findings
     for what in ("the file", "the table batches", "the facts or their index"):
         assert any(each.startswith(f"{what} cannot be read to the end: ") for each in found)
+
+
+def test_whatever_bit_is_flipped_is_told_in_a_line(database: Path) -> None:
+    told = set[str]()
+    for file in with_bits_flipped(database, 300):
+        try:
+            told |= set(verified(file).findings)
+        except StoreError as error:
+            told.add(str(error))
+    assert len(told) > 100
+    assert not [line for line in told if not line.isprintable()]
 
 
 def test_a_whole_store_has_no_findings(database: Path) -> None:

@@ -26,6 +26,7 @@ from factstr_server.stores.sqlite.database import (
     execute_schema,
     format_of,
     open_beside_server,
+    told,
     told_of,
 )
 from factstr_server.stores.sqlite.verifying_facts import Findings, IndexSums, verify_facts
@@ -116,8 +117,9 @@ def verify_database(connection: apsw.Connection, progress: Progress) -> Verified
 def _read(findings: Findings, what: str) -> Iterator[None]:
     try:
         yield
-    except apsw.Error as error:
-        findings.add(f"{what} cannot be read to the end: {error}")
+    except Exception as error:  # noqa: BLE001  (where the file is damaged, anything may stand in it)
+        place = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
+        findings.add(f"{what} cannot be read to the end{place}: {told(error)}")
 
 
 def _verify_structure(connection: apsw.Connection, findings: Findings) -> None:
