@@ -236,6 +236,9 @@ async def test_only_a_backup_is_restored(backup: Path, database: Path, tmp_path:
     assert "is not a SQLite database" in refusal(tmp_path / "text", database)
     damage(backup, "PRAGMA user_version = 99")
     assert "upgrade it" in refusal(backup, database)
+    for folder in (".", "/"):
+        assert "is a folder; name a file in it" in refusal(backup, Path(folder))
+        assert "is a folder; name a backup in it" in refusal(Path(folder), database)
     for url, expected in (("memory:", "ends with its server"), ("postgresql://h/d", "pg_dump")):
         with pytest.raises(StoreError, match=expected):
             restore_store(backup, url, in_silence)

@@ -38,7 +38,9 @@ example:
       a store, also while its server runs, or a backup
 
 Checks everything: SQLite's own structures, numbers, times, batches, every record and payload, the index against the
-records, idempotency keys, durable streams. It only reads. The exit code is 0 where nothing is wrong, else 1.
+records, idempotency keys, durable streams, and that there is nothing else. It only reads. The exit code is 0 where
+nothing is wrong, else 1. It cannot know that an id, a key, a fingerprint, a time or a cursor was replaced by another
+valid one.
 
 {_STORES}"""
 
@@ -67,8 +69,9 @@ def backup(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     flags.required_text("--store", "URL", "the store, which is only read")
     flags.required_text("--to", "FILE", "the backup, which must not be there yet")
     given = flags.parse(arguments)
+    to = _path(flags, "--to", given.to)
     with _told("no backup was made") as progress:
-        done = back_up_store(given.store, Path(given.to), progress)
+        done = back_up_store(given.store, to, progress)
     print(f"backed up {done.facts} facts (head {done.facts}) to {given.to}, {done.size} bytes")
 
 
@@ -102,7 +105,7 @@ def restore(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     flags.text("--store", "URL", "the new store, which must not be there yet")
     flags.switch("--check", "verify the backup, and restore nothing")
     given = vars(flags.parse(arguments))
-    source = Path(given["from"])
+    source = _path(flags, "--from", given["from"])
     if given["check"]:
         with _told("nothing was changed") as progress:
             found = check_backup(source, progress)
@@ -119,10 +122,21 @@ def restore(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     )
 
 
+def _path(flags: Flags, flag: str, text: str) -> Path:
+    """A backup is no store, and so it has no URL."""
+    if text.startswith("sqlite:"):
+        path = text.removeprefix("sqlite:///") if text.startswith("sqlite:///") else "FILE"
+        flags.refuse(
+            f"{flag} {text}: a backup is named by its path and not by a URL; write {flag} {path or 'FILE'}"
+        )
+    return Path(text)
+
+
 def _fail_where_damaged(name: str, found: Verified) -> None:
     count = len(found.findings) + found.more
     if count:
-        raise Failure(f"{name} is damaged: {count} findings; stop writing to it, and restore a backup")
+        findings = "1 finding" if count == 1 else f"{count} findings"
+        raise Failure(f"{name} is damaged: {findings}; stop writing to it, and restore a backup")
 
 
 def _print(found: Verified) -> None:

@@ -50,6 +50,8 @@ def check_sqlite_version(version: str | None = None) -> None:
 def check_place(database: Path) -> None:
     """Raises StoreError where no file can be."""
     check_sqlite_version()
+    if database.is_dir():
+        raise StoreError(f"cannot open {database}: it is a folder; name a file in it")
     if not database.parent.is_dir():
         raise StoreError(f"cannot open {database}: there is no folder {database.parent}; create it")
 

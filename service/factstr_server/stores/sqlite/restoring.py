@@ -59,6 +59,8 @@ def restore_file(backup: Path, database: Path, progress: Progress) -> Verified:
 
 
 def _opened(backup: Path) -> apsw.Connection:
+    if backup.is_dir():
+        raise StoreError(f"there is no backup at {backup}, which is a folder; name a backup in it")
     if not backup.is_file():
         raise StoreError(f"there is no backup at {backup}")
     connection = open_beside_server(backup)
