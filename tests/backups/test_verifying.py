@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -251,6 +252,28 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "DROP VIEW facts; CREATE VIEW facts AS SELECT 1",
         "the definition of view facts is another one",
     ),
+    "a trigger is not ours": (
+        "CREATE TRIGGER forget AFTER INSERT ON idempotency_keys BEGIN DELETE FROM idempotency_keys; END",
+        "trigger forget is not part of a store",
+    ),
+    "an index is not ours": (
+        "CREATE UNIQUE INDEX once ON records (event_type, sequence_number)",
+        "index once is not part of a store",
+    ),
+    "a table is not ours": ('CREATE TABLE "a\nb" (x)', "table a�b is not part of a store"),
+    "a view is not ours": ("CREATE VIEW mine AS SELECT 1", "view mine is not part of a store"),
+    "the store's time is none": (
+        "UPDATE store SET created_at = -1",
+        "the store was created at -1 microseconds since 1970, which cannot be",
+    ),
+    "a stream's time is none": (
+        "UPDATE durable_streams SET created_at = -1",
+        "the durable stream 's' was created at -1 microseconds since 1970, which cannot be",
+    ),
+    "a stream's time is yet to come": (
+        "UPDATE durable_streams SET acknowledged_at = unixepoch('now', '+2 days') * 1000000",
+        "the durable stream 's' was acknowledged at ",
+    ),
     "a table is missing": (
         "DROP TABLE idempotency_keys",
         "the table idempotency_keys cannot be read to the end: no such table",
@@ -313,6 +336,19 @@ async def test_a_store_with_a_bit_of_everything_has_no_findings(tmp_path: Path) 
     found = verified(database)
     assert (found.findings, found.more) == ([], 0)
     assert found.facts > 6_000
+
+
+def test_what_sqlite_keeps_for_itself_is_no_finding(database: Path) -> None:
+    damage(database, "ANALYZE")
+    assert verified(database).findings == []
+
+
+def test_a_store_whose_clock_was_ahead_has_no_findings(database: Path) -> None:
+    """Its facts have those times, and its streams none after them."""
+    ahead = (time.time_ns() // 1000) + 10 * 86_400_000_000
+    damage(database, rewritten(6, occurred_at=ahead))
+    damage(database, f"UPDATE durable_streams SET acknowledged_at = {ahead}")
+    assert verified(database).findings == []
 
 
 async def test_records_of_an_earlier_format_have_no_findings(tmp_path: Path) -> None:
@@ -449,7 +485,10 @@ async def test_the_command_says_what_it_has_verified(database: Path) -> None:
 
 
 async def test_the_command_says_what_it_has_found(database: Path) -> None:
-    damage(database, "UPDATE durable_streams SET cursor = 7, query = '['")
+    damage(database, "UPDATE durable_streams SET cursor = 7")
+    done = await command("verify", "--store", url_of(database))
+    assert done.failure.endswith(" is damaged: 1 finding; stop writing to it, and restore a backup")
+    damage(database, "UPDATE durable_streams SET query = '['")
     done = await command("verify", "--store", url_of(database))
     assert done.failure.endswith(" is damaged: 2 findings; stop writing to it, and restore a backup")
     assert done.out.splitlines() == [
