@@ -1,7 +1,8 @@
 """A small store with a bit of everything, ways to damage its file, and what is left beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import apsw
 
@@ -53,6 +54,19 @@ def damage(database: Path, how: Damage) -> None:
             connection.execute(how).fetchall()
     finally:
         connection.close()
+
+
+def with_bits_flipped(file: Path, times: int) -> Iterator[Path]:
+    """The file, each time with another bit of it flipped: in bytes that say something, and mostly the highest, which no
+    text has.
+    """
+    whole, random = file.read_bytes(), Random(1)
+    places = [place for place, byte in enumerate(whole) if byte]
+    for _ in range(times):
+        content = bytearray(whole)
+        content[random.choice(places)] ^= 1 << random.choice((*range(7), *[7] * 7))
+        file.write_bytes(content)
+        yield file
 
 
 def rewritten(number: int, **changed: object) -> Damage:

@@ -162,6 +162,25 @@ async def test_nothing_is_written_over(database: Path, backup: Path) -> None:
     assert "exists, and nothing is written over it" in refusal(database, backup)
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+async def test_a_folder_is_no_place_for_a_backup_and_no_store(
+    database: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(database.parent)
+    assert refusal(database, Path(folder)) == f"cannot open {folder}: it is a folder; name a file in it"
+    assert refusal(Path(folder), Path("new")) == f"cannot open {folder}: it is a folder; name a file in it"
+
+
+async def test_a_backup_is_named_by_its_path(database: Path, backup: Path) -> None:
+    for url, path in ((url_of(backup), str(backup)), ("sqlite:", "FILE")):
+        for words in (("backup", "--store", url_of(database), "--to"), ("restore", "--check", "--from")):
+            done = await command(*words, url)
+            assert done.code == 2
+            assert done.errors[-1].endswith(
+                f"{words[-1]} {url}: a backup is named by its path and not by a URL; write {words[-1]} {path}"
+            )
+
+
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
 async def test_what_sqlite_would_take_for_a_part_of_the_backup_is_refused(
     database: Path, backup: Path, suffix: str

@@ -14,7 +14,7 @@ from factstr_server.stores.offline import back_up_store, restore_store, verify_s
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.restoring import DamagedBackup, check_backup
 from factstr_server.stores.sqlite.verifying import Verified
-from tests.backups.damaging import damage, in_silence, left, make_store
+from tests.backups.damaging import damage, in_silence, left, make_store, with_bits_flipped
 from tests.client.server_process import Server
 from tests.conformance.driver import NewFact, Options, refused
 from tests.conformance.wire import Wire
@@ -116,6 +116,27 @@ async def test_each_restore_begins_a_history_with_epochs_of_its_own(
     assert epochs(second)[0] > epochs(database)[-1] + 1_000_000
 
 
+def test_epochs_do_not_go_back_when_an_older_backup_is_restored_after_a_newer(
+    backup: Path, tmp_path: Path
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first.db", "second.db", "third.db"))
+    restored(backup, first)
+    restored(backed_up(first, tmp_path / "newer.backup"), second)
+    restored(backup, third)
+    assert epochs(first)[-1] < epochs(second)[0]
+    assert epochs(second)[-1] < epochs(third)[0]
+
+
+def test_epochs_do_not_go_back_with_the_clock(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    restored(backup, first)
+    monkeypatch.setattr("time.time_ns", lambda: 1_500_000_000_000_000_000)
+    restored(backed_up(first, tmp_path / "newer.backup"), second)
+    assert epochs(first)[-1] < epochs(second)[0]
+
+
 async def test_a_stream_that_saw_more_than_the_restored_log_is_told_so(
     tmp_path: Path, database: Path
 ) -> None:
@@ -215,6 +236,9 @@ async def test_only_a_backup_is_restored(backup: Path, database: Path, tmp_path:
     assert "is not a SQLite database" in refusal(tmp_path / "text", database)
     damage(backup, "PRAGMA user_version = 99")
     assert "upgrade it" in refusal(backup, database)
+    for folder in (".", "/"):
+        assert "is a folder; name a file in it" in refusal(backup, Path(folder))
+        assert "is a folder; name a backup in it" in refusal(Path(folder), database)
     for url, expected in (("memory:", "ends with its server"), ("postgresql://h/d", "pg_dump")):
         with pytest.raises(StoreError, match=expected):
             restore_store(backup, url, in_silence)
@@ -228,6 +252,24 @@ async def test_a_damaged_backup_is_not_restored(backup: Path, database: Path) ->
     assert "is damaged, and was not restored" in str(caught.value)
     assert len(caught.value.found.findings) == 1
     assert left(database) == ["facts.db.lock"]
+
+
+def test_whatever_bit_is_flipped_a_backup_is_restored_or_refused_in_a_line(
+    backup: Path, database: Path
+) -> None:
+    told = set[str]()
+    for file in with_bits_flipped(backup, 150):
+        try:
+            told |= set(check_backup(file, in_silence).findings)
+        except StoreError as error:
+            told.add(str(error))
+        try:
+            restored(file, database)
+            database.unlink()
+        except StoreError as error:
+            told.add(str(error))
+    assert len(told) > 50
+    assert not [line for line in told if not line.isprintable()]
 
 
 async def test_a_backup_of_an_earlier_format_is_restored_to_this_one(backup: Path, database: Path) -> None:

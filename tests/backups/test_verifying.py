@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from factstr_server.stores import sqlite
 from factstr_server.stores.offline import migrate_store, verify_store
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.verifying import Verified
-from tests.backups.damaging import Damage, damage, in_silence, make_store, rewritten
+from tests.backups.damaging import Damage, damage, in_silence, make_store, rewritten, with_bits_flipped
 from tests.conformance.driver import NewFact
 from tests.copying.content import fill
 from tests.copying.copied import command
@@ -111,6 +112,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a payload's length is none": (
         "UPDATE records SET payload_bytes = -1 WHERE sequence_number = 1",
         "fact 1: its record has another payload length than",
+    ),
+    "a text is none": (
+        "UPDATE records SET event_type = CAST(x'ff' AS TEXT) WHERE sequence_number = 4",
+        "the facts or their index cannot be read to the end, but to fact 3: a text in it is not UTF-8",
     ),
     # The contract.
     "a payload is no JSON": (patched(1, -1, "5d"), "fact 1: its payload is not a JSON text"),
@@ -223,6 +228,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "the durable stream 's' has the lease epoch 99, above the store's counter 1",
     ),
     "a query is none": ("UPDATE durable_streams SET query = '{'", "has a query that cannot be read"),
+    "a query is no text": (
+        "UPDATE durable_streams SET query = CAST(x'ff' AS TEXT)",
+        "the table durable_streams cannot be read to the end: a text in it is not UTF-8",
+    ),
     "a query has another shape": (
         "UPDATE durable_streams SET query = '[1]'",
         "has a query that cannot be read",
@@ -242,6 +251,28 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "a view is another one": (
         "DROP VIEW facts; CREATE VIEW facts AS SELECT 1",
         "the definition of view facts is another one",
+    ),
+    "a trigger is not ours": (
+        "CREATE TRIGGER forget AFTER INSERT ON idempotency_keys BEGIN DELETE FROM idempotency_keys; END",
+        "trigger forget is not part of a store",
+    ),
+    "an index is not ours": (
+        "CREATE UNIQUE INDEX once ON records (event_type, sequence_number)",
+        "index once is not part of a store",
+    ),
+    "a table is not ours": ('CREATE TABLE "a\nb" (x)', "table a�b is not part of a store"),
+    "a view is not ours": ("CREATE VIEW mine AS SELECT 1", "view mine is not part of a store"),
+    "the store's time is none": (
+        "UPDATE store SET created_at = -1",
+        "the store was created at -1 microseconds since 1970, which cannot be",
+    ),
+    "a stream's time is none": (
+        "UPDATE durable_streams SET created_at = -1",
+        "the durable stream 's' was created at -1 microseconds since 1970, which cannot be",
+    ),
+    "a stream's time is yet to come": (
+        "UPDATE durable_streams SET acknowledged_at = unixepoch('now', '+2 days') * 1000000",
+        "the durable stream 's' was acknowledged at ",
     ),
     "a table is missing": (
         "DROP TABLE idempotency_keys",
@@ -283,6 +314,17 @@ def test_a_file_that_is_mostly_lost_is_told_table_by_table(database: Path) -> No
         assert any(each.startswith(f"{what} cannot be read to the end: ") for each in found)
 
 
+def test_whatever_bit_is_flipped_is_told_in_a_line(database: Path) -> None:
+    told = set[str]()
+    for file in with_bits_flipped(database, 300):
+        try:
+            told |= set(verified(file).findings)
+        except StoreError as error:
+            told.add(str(error))
+    assert len(told) > 100
+    assert not [line for line in told if not line.isprintable()]
+
+
 def test_a_whole_store_has_no_findings(database: Path) -> None:
     assert verified(database) == Verified(6, 4, 1, 1, [], 0)
 
@@ -294,6 +336,19 @@ async def test_a_store_with_a_bit_of_everything_has_no_findings(tmp_path: Path) 
     found = verified(database)
     assert (found.findings, found.more) == ([], 0)
     assert found.facts > 6_000
+
+
+def test_what_sqlite_keeps_for_itself_is_no_finding(database: Path) -> None:
+    damage(database, "ANALYZE")
+    assert verified(database).findings == []
+
+
+def test_a_store_whose_clock_was_ahead_has_no_findings(database: Path) -> None:
+    """Its facts have those times, and its streams none after them."""
+    ahead = (time.time_ns() // 1000) + 10 * 86_400_000_000
+    damage(database, rewritten(6, occurred_at=ahead))
+    damage(database, f"UPDATE durable_streams SET acknowledged_at = {ahead}")
+    assert verified(database).findings == []
 
 
 async def test_records_of_an_earlier_format_have_no_findings(tmp_path: Path) -> None:
@@ -430,7 +485,10 @@ async def test_the_command_says_what_it_has_verified(database: Path) -> None:
 
 
 async def test_the_command_says_what_it_has_found(database: Path) -> None:
-    damage(database, "UPDATE durable_streams SET cursor = 7, query = '['")
+    damage(database, "UPDATE durable_streams SET cursor = 7")
+    done = await command("verify", "--store", url_of(database))
+    assert done.failure.endswith(" is damaged: 1 finding; stop writing to it, and restore a backup")
+    damage(database, "UPDATE durable_streams SET query = '['")
     done = await command("verify", "--store", url_of(database))
     assert done.failure.endswith(" is damaged: 2 findings; stop writing to it, and restore a backup")
     assert done.out.splitlines() == [

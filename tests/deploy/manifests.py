@@ -14,7 +14,7 @@ Object: TypeAlias = dict[str, Any]
 
 KUBERNETES: Final = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OVERLAYS: Final = sorted(folder.name for folder in (KUBERNETES / "overlays").iterdir())
-FOLDERS: Final = (*(f"overlays/{name}" for name in OVERLAYS), "monitoring")
+FOLDERS: Final = (*(f"overlays/{name}" for name in OVERLAYS), "monitoring", "restore")
 """All that people apply."""
 
 
@@ -38,7 +38,8 @@ def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
 
 
 def templates(objects: list[Object]) -> Iterator[Object]:
-    """The pods that controllers make: their metadata and spec."""
+    """The pods, and those that controllers make: their metadata and spec."""
+    yield from of_kind(objects, "Pod")
     for item in of_kind(objects, "Deployment", "StatefulSet"):
         yield item["spec"]["template"]
     for item in of_kind(objects, "CronJob"):

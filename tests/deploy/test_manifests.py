@@ -1,11 +1,21 @@
 """Every overlay renders, is what Kubernetes takes, and its parts fit each other."""
 
+import re
 from typing import Any
 
 import kubernetes_validate
 import pytest
 
-from tests.deploy.manifests import FOLDERS, OVERLAYS, Object, containers, of_kind, rendered, templates
+from tests.deploy.manifests import (
+    FOLDERS,
+    KUBERNETES,
+    OVERLAYS,
+    Object,
+    containers,
+    of_kind,
+    rendered,
+    templates,
+)
 from tests.deploy.restricted import violations
 
 pytestmark = pytest.mark.kustomize
@@ -18,10 +28,11 @@ def overlay(name: str) -> list[Object]:
     return rendered(f"overlays/{name}")
 
 
+# The monitors are not Kubernetes' own.
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_object_is_valid(name: str, version: str) -> None:
-    for item in overlay(name):
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if folder != "monitoring"])
+def test_every_object_is_valid(folder: str, version: str) -> None:
+    for item in rendered(folder):
         kubernetes_validate.validate(item, version, strict=True)
 
 
@@ -32,10 +43,10 @@ def test_a_misspelt_field_would_be_found() -> None:
         kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_every_pod_keeps_to_the_restricted_profile(name: str) -> None:
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_pod_keeps_to_the_restricted_profile(folder: str) -> None:
     assert [
-        problem for template in templates(overlay(name)) for problem in violations(template["spec"])
+        problem for template in templates(rendered(folder)) for problem in violations(template["spec"])
     ] == []
 
 
@@ -148,6 +159,24 @@ def test_the_backup_runs_on_the_node_of_the_servers_volume() -> None:
     volume = f"{template['metadata']['name']}-{server['metadata']['name']}-0"
     made = {item["metadata"]["name"] for item in of_kind(objects, "PersistentVolumeClaim")}
     assert claims == made | {volume}
+
+
+def test_monitors_name_the_job_that_alerts_watch() -> None:
+    [service_monitor] = of_kind(rendered("monitoring"), "ServiceMonitor")
+    [pod_monitor] = of_kind(rendered("monitoring"), "PodMonitor")
+    alerts = (KUBERNETES.parent / "prometheus" / "alerts.yaml").read_text(encoding="utf-8")
+    [job] = set(re.findall(r'job="(\w+)"', alerts))
+    for endpoint in (*service_monitor["spec"]["endpoints"], *pod_monitor["spec"]["podMetricsEndpoints"]):
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": job}]
+
+
+def test_a_backup_is_restored_with_the_volumes_image_and_paths_of_its_job() -> None:
+    [pod], [job] = of_kind(rendered("restore"), "Pod"), of_kind(overlay("sqlite"), "CronJob")
+    other = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["spec"]["volumes"] == other["volumes"]
+    [container], [backing_up] = pod["spec"]["containers"], other["containers"]
+    for name in ("image", "volumeMounts"):
+        assert container[name] == backing_up[name]
 
 
 def test_every_folder_that_people_apply_renders() -> None:

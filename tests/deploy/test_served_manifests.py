@@ -15,8 +15,10 @@ import trustme
 from factstr_server.cli import main
 from factstr_server.cli.health import health
 from factstr_server.server import running
+from tests.backups.damaging import damage
 from tests.deploy.image import port_of, said, settings_of
 from tests.deploy.manifests import (
+    KUBERNETES,
     OVERLAYS,
     Object,
     containers,
@@ -178,31 +180,76 @@ def test_the_probes_find_a_sidecar(sidecar: subprocess.Popen[bytes], environment
     assert [answers(kind) for kind in PROBES] == [True, True, True]
 
 
-def test_the_backups_command_has_the_flags_that_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def backing_up() -> list[str]:
     [job] = of_kind(rendered("overlays/sqlite"), "CronJob")
     [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    [(command, words)] = re.findall(r"^factstr-server (\w+) (.*)$", container["command"][-1], re.MULTILINE)
-    described = help_of(capsys, command)
-    flags = re.findall(r"--\w+", words)
-    assert described.startswith(f"usage: factstr-server {command} ")
-    assert set(flags) <= set(re.findall(r"^  (--\w+)", described, re.MULTILINE))
+    command: list[str] = container["command"]
+    return command
 
 
-def test_a_night_of_backups_keeps_the_newest_seven(tmp_path: Path) -> None:
-    [job] = of_kind(rendered("overlays/sqlite"), "CronJob")
-    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+def on_path() -> dict[str, str]:
+    return {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> dict[str, Path]:
+    """Folders instead of them, by the paths that containers see: a store, and nine old backups and three leftovers."""
     data, backups = tmp_path / "data", tmp_path / "backups"
     data.mkdir()
     backups.mkdir()
-    for night in range(9):
-        old = backups / f"{night}.db"
-        old.touch()
-        os.utime(old, (night, night))
-    script = container["command"][-1].replace("/backups/", f"{backups}/").replace(said("VOLUME"), str(data))
-    environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}"}
+    for day, name in enumerate(
+        [
+            *(f"{night}.db" for night in range(9)),
+            "killed.db.partial",
+            "killed.db.partial.lock",
+            "just.db.partial",
+        ]
+    ):
+        (backups / name).touch()
+        if not name.startswith("just"):
+            os.utime(backups / name, (day, day))
     store = {"FACTSTR_STORE": f"sqlite:///{data}/factstr.db"}
-    subprocess.run(["factstr-server", "migrate"], env={**environment, **store}, check=True)
-    subprocess.run([*container["command"][:-1], script], env=environment, check=True)
-    new, *old_ones = sorted(path.name for path in backups.iterdir())
+    subprocess.run(["factstr-server", "migrate"], env={**on_path(), **store}, check=True)
+    return {said("VOLUME"): data, "/backups": backups}
+
+
+def on(volumes: dict[str, Path], command: list[str]) -> subprocess.CompletedProcess[str]:
+    *words, script = command
+    for path, folder in volumes.items():
+        script = script.replace(path, str(folder))
+    return subprocess.run([*words, script], env=on_path(), capture_output=True, text=True, check=False)
+
+
+def test_a_night_of_backups_keeps_the_newest_seven(volumes: dict[str, Path]) -> None:
+    done = on(volumes, backing_up())
+    assert done.returncode == 0, done.stderr
+    assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == ["backed", "ok:"]
+    new, *others = sorted(path.name for path in volumes["/backups"].iterdir())
     assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}\.db", new)
-    assert old_ones == ["3.db", "4.db", "5.db", "6.db", "7.db", "8.db"]
+    assert others == ["3.db", "4.db", "5.db", "6.db", "7.db", "8.db", "just.db.partial"]
+
+
+def test_no_backup_goes_for_one_that_is_damaged(volumes: dict[str, Path]) -> None:
+    before = set(volumes["/backups"].iterdir())
+    damage(volumes[said("VOLUME")] / "factstr.db", "DELETE FROM store")
+    done = on(volumes, backing_up())
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("factstr-server: ")
+    assert before < set(volumes["/backups"].iterdir())
+
+
+def test_a_backup_is_restored_as_the_documentation_says(volumes: dict[str, Path]) -> None:
+    on(volumes, backing_up())
+    made = max(path.name for path in volumes["/backups"].iterdir() if path.name.startswith("2"))
+    text = (KUBERNETES.parents[1] / "docs" / "kubernetes.md").read_text(encoding="utf-8").replace("\\\n", "")
+    told = re.findall(r"^    kubectl -n facts exec factstr-restore -- (.*)$", text, re.MULTILINE)
+    [pod] = of_kind(rendered("restore"), "Pod")
+    assert pod["metadata"]["name"] == "factstr-restore"
+    assert len(told) == 3
+    for line in told:
+        done = on(volumes, ["sh", "-ec", re.sub(r"\d{4}-\d\d-\d\d-\d{6}\.db", made, line)])
+        assert done.returncode == 0, done.stderr
+    data = volumes[said("VOLUME")]
+    assert (data / "factstr.db").exists()
+    assert (data / "lost" / "factstr.db").exists()
+    assert done.stdout.splitlines()[-1].startswith("restored to ")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -37,6 +38,15 @@ async def test_the_dashboard_shows_only_metrics_that_there_are() -> None:
 
 async def test_alerts_watch_only_metrics_that_there_are() -> None:
     assert {metric for alert in alerts() for metric in metrics_in(alert["expr"])} - await told() == set()
+
+
+def test_the_alerts_become_a_rule_of_the_operator_as_the_documentation_says() -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    [command] = re.findall(r"^    (\(printf .*?\)) \| kubectl ", text, re.MULTILINE | re.DOTALL)
+    made = subprocess.run(["sh", "-ec", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    rule = yaml.safe_load(made.stdout)
+    assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load(ALERTS.read_text(encoding="utf-8"))
 
 
 def test_metrics_are_found_in_expressions() -> None:

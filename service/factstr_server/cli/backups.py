@@ -17,6 +17,8 @@ from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.restoring import DamagedBackup, check_backup
 from factstr_server.stores.sqlite.verifying import Verified
 
+_QUIET: Final = "print only what is wrong, as programs that run by themselves should"
+
 _STORES: Final = """\
 A store is a file: sqlite:///relative.db or sqlite:////absolute.db. PostgreSQL has its own tools for this; see
 docs/backups.md.
@@ -38,7 +40,9 @@ example:
       a store, also while its server runs, or a backup
 
 Checks everything: SQLite's own structures, numbers, times, batches, every record and payload, the index against the
-records, idempotency keys, durable streams. It only reads. The exit code is 0 where nothing is wrong, else 1.
+records, idempotency keys, durable streams, and that there is nothing else. It only reads. The exit code is 0 where
+nothing is wrong, else 1. It cannot know that an id, a key, a fingerprint, a time or a cursor was replaced by another
+valid one.
 
 {_STORES}"""
 
@@ -60,16 +64,19 @@ def backup(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     flags = Flags(
         "factstr-server backup",
         environment,
-        usage="factstr-server backup --store URL --to FILE",
+        usage="factstr-server backup --store URL --to FILE [--quiet]",
         description="Copies a SQLite store to a file, consistently, while its server runs.",
         examples=_BACKUP,
     )
     flags.required_text("--store", "URL", "the store, which is only read")
     flags.required_text("--to", "FILE", "the backup, which must not be there yet")
+    flags.switch("--quiet", _QUIET)
     given = flags.parse(arguments)
-    with _told("no backup was made") as progress:
-        done = back_up_store(given.store, Path(given.to), progress)
-    print(f"backed up {done.facts} facts (head {done.facts}) to {given.to}, {done.size} bytes")
+    to = _path(flags, "--to", given.to)
+    with _told("no backup was made", quiet=given.quiet) as progress:
+        done = back_up_store(given.store, to, progress)
+    if not given.quiet:
+        print(f"backed up {done.facts} facts (head {done.facts}) to {given.to}, {done.size} bytes")
 
 
 def verify(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -77,16 +84,18 @@ def verify(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     flags = Flags(
         "factstr-server verify",
         environment,
-        usage="factstr-server verify --store URL",
+        usage="factstr-server verify --store URL [--quiet]",
         description="Checks a SQLite store, or a backup of one, for everything that it must hold.",
         examples=_VERIFY,
     )
     flags.required_text("--store", "URL", "the store or backup, which is only read")
-    store: str = flags.parse(arguments).store
-    with _told("nothing was changed") as progress:
-        found = verify_store(store, progress)
-    _print(found)
-    _fail_where_damaged(store, found)
+    flags.switch("--quiet", _QUIET)
+    given = flags.parse(arguments)
+    with _told("nothing was changed", quiet=given.quiet) as progress:
+        found = verify_store(given.store, progress)
+    if found.findings or not given.quiet:
+        _print(found)
+    _fail_where_damaged(given.store, found)
 
 
 def restore(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -102,7 +111,7 @@ def restore(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     flags.text("--store", "URL", "the new store, which must not be there yet")
     flags.switch("--check", "verify the backup, and restore nothing")
     given = vars(flags.parse(arguments))
-    source = Path(given["from"])
+    source = _path(flags, "--from", given["from"])
     if given["check"]:
         with _told("nothing was changed") as progress:
             found = check_backup(source, progress)
@@ -119,10 +128,21 @@ def restore(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     )
 
 
+def _path(flags: Flags, flag: str, text: str) -> Path:
+    """A backup is no store, and so it has no URL."""
+    if text.startswith("sqlite:"):
+        path = text.removeprefix("sqlite:///") if text.startswith("sqlite:///") else "FILE"
+        flags.refuse(
+            f"{flag} {text}: a backup is named by its path and not by a URL; write {flag} {path or 'FILE'}"
+        )
+    return Path(text)
+
+
 def _fail_where_damaged(name: str, found: Verified) -> None:
     count = len(found.findings) + found.more
     if count:
-        raise Failure(f"{name} is damaged: {count} findings; stop writing to it, and restore a backup")
+        findings = "1 finding" if count == 1 else f"{count} findings"
+        raise Failure(f"{name} is damaged: {findings}; stop writing to it, and restore a backup")
 
 
 def _print(found: Verified) -> None:
@@ -138,8 +158,8 @@ def _print(found: Verified) -> None:
 
 
 @contextmanager
-def _told(interrupted: str) -> Iterator[ProgressLines]:
-    progress = ProgressLines(sys.stderr)
+def _told(interrupted: str, *, quiet: bool = False) -> Iterator[ProgressLines]:
+    progress = ProgressLines(None if quiet else sys.stderr)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield progress

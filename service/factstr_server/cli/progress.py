@@ -9,11 +9,11 @@ _REDRAWN_AFTER_SECONDS: Final = 0.2
 
 
 class ProgressLines:
-    """A line at a time, or on a terminal one line that is drawn again."""
+    """A line at a time, or on a terminal one line that is drawn again; nothing where there is nowhere to say it."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO | None) -> None:
         self._out = out
-        self._terminal = out.isatty()
+        self._terminal = out is not None and out.isatty()
         self._apart = _REDRAWN_AFTER_SECONDS if self._terminal else _LINES_APART_SECONDS
         self._doing = ""
         self._began = self._shown = 0.0
@@ -42,6 +42,8 @@ class ProgressLines:
 
     def _write(self, text: str) -> None:
         """Whether anybody reads it makes no difference to the command."""
+        if self._out is None:
+            return
         with suppress(OSError):
             self._out.write(text)
             self._out.flush()

@@ -50,6 +50,8 @@ def check_sqlite_version(version: str | None = None) -> None:
 def check_place(database: Path) -> None:
     """Raises StoreError where no file can be."""
     check_sqlite_version()
+    if database.is_dir():
+        raise StoreError(f"cannot open {database}: it is a folder; name a file in it")
     if not database.parent.is_dir():
         raise StoreError(f"cannot open {database}: there is no folder {database.parent}; create it")
 
@@ -136,7 +138,9 @@ def _open(database: Path, application_id: int) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(database))
     except apsw.Error as error:
-        raise StoreError(f"cannot open {database}: {error}; check the path and its permissions") from None
+        raise StoreError(
+            f"cannot open {database}: {told(error)}; check the path and its permissions"
+        ) from None
     try:
         _configure_writer(connection, database)
         if application_id == UNFINISHED_COPY_ID:
@@ -148,9 +152,9 @@ def _open(database: Path, application_id: int) -> apsw.Connection:
     except apsw.NotADBError:
         connection.close()
         raise StoreError(f"{database} is not a SQLite database; give another path") from None
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         connection.close()
-        raise StoreError(f"cannot open {database}: {error}") from None
+        raise StoreError(f"cannot open {database}: {told(error)}") from None
     except StoreError:
         connection.close()
         raise
@@ -202,8 +206,18 @@ def told_of(database: Path) -> Iterator[None]:
         raise StoreError(f"there is no room left for {database}") from None
     except apsw.NotADBError:
         raise StoreError(f"{database} is not a SQLite database") from None
-    except apsw.Error as error:
-        raise StoreError(f"cannot use {database}: {error}") from None
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot use {database}: {told(error)}") from None
+
+
+def told(error: Exception) -> str:
+    """What went wrong with a file, on one line. SQLite repeats what it stumbled over, whatever that is."""
+    if isinstance(error, UnicodeDecodeError):
+        return "a text in it is not UTF-8"
+    if not isinstance(error, apsw.Error):
+        return "a value in it cannot be"
+    line = " ".join(str(error).split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 @contextmanager

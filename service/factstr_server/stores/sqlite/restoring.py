@@ -59,6 +59,8 @@ def restore_file(backup: Path, database: Path, progress: Progress) -> Verified:
 
 
 def _opened(backup: Path) -> apsw.Connection:
+    if backup.is_dir():
+        raise StoreError(f"there is no backup at {backup}, which is a folder; name a backup in it")
     if not backup.is_file():
         raise StoreError(f"there is no backup at {backup}")
     connection = open_beside_server(backup)
@@ -89,8 +91,8 @@ def _make_store(backup: Path, partial: Path, progress: Progress) -> Verified:
 
 
 def _begin_history(connection: apsw.Connection) -> None:
-    """Epochs go on where none of the lost history can have come to, nor of another restore of the same backup before
-    this one: beyond the counter by the milliseconds since 1970, of which a lease takes more than one.
+    """Epochs go on where none of the lost history can have come to, nor of any restore before this one, whatever backup
+    that was of: at the milliseconds since 1970. A lease takes more than one, so no history is ahead of the clock.
     """
     milliseconds = time.time_ns() // 1_000_000
     connection.execute("BEGIN IMMEDIATE")
@@ -98,7 +100,7 @@ def _begin_history(connection: apsw.Connection) -> None:
         """
         UPDATE store SET
             history_id = ?,
-            last_lease_epoch = last_lease_epoch + ? + (SELECT count(*) FROM durable_streams)
+            last_lease_epoch = max(last_lease_epoch, ?) + (SELECT count(*) FROM durable_streams)
         """,
         (str(uuid4()), milliseconds),
     )

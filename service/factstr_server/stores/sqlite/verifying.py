@@ -4,6 +4,7 @@ One read transaction, so that servers may write meanwhile. What is wrong is a fi
 checks go on behind it. Memory is bounded by the largest batch, and by a number for each thousand facts.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from factstr_server.stores.sqlite.database import (
     execute_schema,
     format_of,
     open_beside_server,
+    told,
     told_of,
 )
 from factstr_server.stores.sqlite.verifying_facts import Findings, IndexSums, verify_facts
@@ -50,7 +52,14 @@ _STREAMS: Final = """
     SELECT durable_stream, query, canonical_query, cursor, d.lease_epoch, last_lease_epoch
     FROM durable_streams AS d CROSS JOIN store ORDER BY durable_stream
 """
+_TIMES: Final = """
+    SELECT NULL, 'created', created_at FROM store
+    UNION ALL SELECT durable_stream, 'created', created_at FROM durable_streams
+    UNION ALL SELECT durable_stream, 'acknowledged', acknowledged_at FROM durable_streams
+    WHERE acknowledged_at IS NOT NULL
+"""
 _FINGERPRINT_BYTES: Final = 32
+_DAY_MICROSECONDS: Final = 86_400_000_000
 
 
 class Verified(NamedTuple):
@@ -107,6 +116,8 @@ def verify_database(connection: apsw.Connection, progress: Progress) -> Verified
         keys = _verify_keys(connection, findings)
     with _read(findings, "the table durable_streams"):
         durable_streams = _verify_streams(connection, findings, facts)
+    with _read(findings, "the times of the store and of its durable streams"):
+        _verify_times(connection, findings)
     with _read(findings, "the file"):  # FTS5 reads its tables once more
         connection.execute("COMMIT")
     return Verified(facts, batches, keys, durable_streams, findings.shown, findings.more)
@@ -116,8 +127,9 @@ def verify_database(connection: apsw.Connection, progress: Progress) -> Verified
 def _read(findings: Findings, what: str) -> Iterator[None]:
     try:
         yield
-    except apsw.Error as error:
-        findings.add(f"{what} cannot be read to the end: {error}")
+    except Exception as error:  # noqa: BLE001  (where the file is damaged, anything may stand in it)
+        place = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
+        findings.add(f"{what} cannot be read to the end{place}: {told(error)}")
 
 
 def _verify_structure(connection: apsw.Connection, findings: Findings) -> None:
@@ -130,6 +142,8 @@ def _verify_structure(connection: apsw.Connection, findings: Findings) -> None:
     for name, sql in ours.items():
         if there.get(name) != sql:
             findings.add(f"the definition of {name} is {'another one' if name in there else 'missing'}")
+    for name in sorted(there.keys() - ours.keys()):
+        findings.add(f"{excerpt(name)} is not part of a store; drop it")
     rows = connection.execute(
         "SELECT store_id <> '' AND history_id <> '' AND last_lease_epoch >= 0, length(acknowledgement_key) FROM store"
     ).fetchall()
@@ -138,7 +152,10 @@ def _verify_structure(connection: apsw.Connection, findings: Findings) -> None:
 
 
 def _definitions(connection: apsw.Connection) -> dict[str, str]:
-    rows = connection.execute("SELECT type || ' ' || name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    """Without what SQLite makes for itself."""
+    rows = connection.execute(
+        "SELECT type || ' ' || name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+    )
     return dict(rows.fetchall())  # type: ignore[arg-type]
 
 
@@ -194,6 +211,18 @@ def _verify_streams(connection: apsw.Connection, findings: Findings, head: int) 
         if _canonical(query) != canonical:
             findings.add(f"{name} has a query that cannot be read, or is not the canonical one beside it")
     return count
+
+
+def _verify_times(connection: apsw.Connection, findings: Findings) -> None:
+    """They are not after the newest fact, or now: clocks go wrong, but facts keep the time that they were given."""
+    newest = connection.execute(
+        "SELECT coalesce((SELECT occurred_at FROM records ORDER BY sequence_number DESC LIMIT 1), 0)"
+    ).get
+    latest = max(time.time_ns() // 1_000, newest) + _DAY_MICROSECONDS
+    for stream, what, at in connection.execute(_TIMES):
+        if not 0 <= at <= latest:
+            name = "the store" if stream is None else f"the durable stream {excerpt(stream)!r}"
+            findings.add(f"{name} was {what} at {at} microseconds since 1970, which cannot be")
 
 
 def _canonical(query: str) -> str | None:

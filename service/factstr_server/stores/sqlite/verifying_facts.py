@@ -7,7 +7,7 @@ or too many makes them differ. Hashes are Python's own, which are fast and need 
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from itertools import repeat
 from typing import Final, NamedTuple
@@ -29,6 +29,7 @@ from factstr_server.contract.record import (
 from factstr_server.contract.terms import event_type_term, payload_terms
 from factstr_server.contract.validation import event_type_problem, metadata_problems
 from factstr_server.stores.sqlite.backing_up import Progress
+from factstr_server.stores.sqlite.database import told
 
 MOST_FINDINGS: Final = 40
 """Said in words; what is beyond is counted."""
@@ -120,20 +121,39 @@ def verify_facts(
     """The head, and how many batches there are."""
     head = connection.execute("SELECT coalesce(max(sequence_number), 0) FROM records").get
     log = _Log(findings)
-    rows = connection.execute(_FACTS)
     progress("checking facts", 0, head, "facts")
-    with closing(rows):
-        for row in map(_Row._make, rows):
-            number = row.sequence_number
-            log.add(row)
-            if terms := _verified_terms(row, findings):
-                sums.add(number, terms)
-            else:
-                sums.unknown(number)
-            if not number % _SAID_EVERY:
-                progress("checking facts", number, head, "facts")
+    for row in _rows(connection):
+        number = row.sequence_number
+        if terms := _checked(row, log, findings):
+            sums.add(number, terms)
+        else:
+            sums.unknown(number)
+        if not number % _SAID_EVERY:
+            progress("checking facts", number, head, "facts")
     progress("checking facts", head, head, "facts")
     return head, log.batches
+
+
+def _rows(connection: apsw.Connection) -> Iterator[_Row]:
+    after = 0
+    try:
+        with closing(connection.execute(_FACTS)) as rows:
+            for row in map(_Row._make, rows):
+                yield row
+                after = row.sequence_number
+    except Exception as error:
+        error.add_note(f"but to fact {after}")
+        raise
+
+
+def _checked(row: _Row, log: "_Log", findings: Findings) -> Collection[str]:
+    """The index terms that the fact should have; none where that cannot be told."""
+    try:
+        log.add(row)
+        return _verified_terms(row, findings)
+    except Exception as error:  # noqa: BLE001  (NULL where there must be a value, and whatever else a bit can make)
+        findings.add(f"fact {row.sequence_number} cannot be read: {told(error)}")
+        return ()
 
 
 class _Log:
