@@ -22,11 +22,15 @@ def alerts() -> list[dict[str, Any]]:
 
 
 async def told() -> set[str]:
-    """The names of all samples that a server gives once a durable stream is there, and what Prometheus adds."""
+    """The names of all samples that a server gives once a durable stream is there and a call has ended, what Prometheus
+    adds, and what there is with TLS alone (tests/operations/test_runbook.py).
+    """
     async with serving() as (_, remote, address):
         async with remote.stream_all_durable("orders") as stream:
             await stream.started()
-        return {sample.name for sample in await samples(address)} | {"up"}
+        await remote.head()
+        only_with_tls = "factstr_tls_certificate_expires_timestamp_seconds"
+        return {sample.name for sample in await samples(address)} | {"up", only_with_tls}
 
 
 async def test_the_dashboard_shows_only_metrics_that_there_are() -> None:
