@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 
@@ -17,9 +17,9 @@ RECORDED: Final = f"/{EMPTY}/Recorded"
 FOLLOW: Final = f"/{EMPTY}/Follow"
 _SERVER: Final = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 
-_Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
-_Pipelined = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
-_Streaming = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
+_Unary: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
+_Pipelined: TypeAlias = "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
+_Streaming: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[bytes, bytes]"
 
 
 class Connection:

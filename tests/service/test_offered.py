@@ -87,7 +87,7 @@ async def test_limits_are_those_of_the_contract(server: Wire) -> None:
         "max_concurrent_appends": 4_096,
         "max_header_bytes": 16_384,
         "max_connections": 16_384,
-        "max_calls_per_connection": 16_384,
+        "max_calls_per_connection": 8_192,
     }
     assert {field.name: value for field, value in limits.ListFields() if isinstance(value, int)} == expected
     every = {field.name for field in limits.DESCRIPTOR.fields}

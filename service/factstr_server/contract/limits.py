@@ -32,7 +32,7 @@ MAX_HEADER_BYTES: Final = 16 * 1024
 MAX_CONNECTIONS: Final = 16_384
 """To one address of a server."""
 
-MAX_CALLS_PER_CONNECTION: Final = 1_024
+MAX_CALLS_PER_CONNECTION: Final = 8_192
 """A client makes further calls wait, silently: so the limits of calls come long before."""
 
 MIN_PING_INTERVAL: Final = timedelta(seconds=5)
