@@ -100,7 +100,9 @@ async def test_where_nobody_is_known_the_server_is_busy_with_slow_requests(
         assert refused is not None
         assert refused.reason == "SERVER_BUSY"
         call.cancel()
-        await until(lambda: not server._edge._admission._everybody.awaited, "it is gone with its client")
+        await until(
+            lambda: not server._edge._admission._everybody.awaited.too_slow, "it is gone with its client"
+        )
         assert await append(channel) is None
 
 
@@ -133,3 +135,16 @@ async def test_health_checks_and_reflection_take_nothing_large() -> None:
             request.set_result(large)
             assert (await ends(call)).code in {"UNKNOWN", "INTERNAL"}
         assert await unary(channel, CHECK)(b"", timeout=20)
+
+
+async def test_calls_that_end_without_a_request_are_forgotten() -> None:
+    async with served(settings()) as (server, channel):
+        awaited = server._edge._admission._everybody.awaited
+        for _ in range(5):
+            calls = [opened(channel, APPEND_RPC)[0] for _ in range(100)]
+            await until(lambda: len(awaited) >= 100, "their headers have come")
+            for call in calls:
+                call.cancel()
+            await until(lambda: all(task.done() for task in awaited._since), "they have ended")
+        assert await append(channel) is None
+        assert len(awaited) < 200
