@@ -175,7 +175,8 @@ class Edge(grpc.GenericRpcHandler):
         began = perf_counter()
         request_came()
         entered: Caller | None = None
-        name = ""
+        refusal: Refusal | None = None
+        code, name = OK, ""
         end_span = (
             self._tracing.call(rpc.full_name, context.invocation_metadata() or ()) if self._tracing else None
         )
@@ -189,26 +190,21 @@ class Edge(grpc.GenericRpcHandler):
             self._admission.enter(rpc, caller)
             entered = caller
             yield caller
-        except Refusal as refusal:
-            self._ended(rpc, context, name, perf_counter() - began, refusal=refusal, end_span=end_span)
+        except Refusal as refused:
+            refusal = refused
             raise
         except Exception as error:
-            internal = _internal(error, rpc)
-            self._ended(rpc, context, name, perf_counter() - began, refusal=internal, end_span=end_span)
-            raise internal from error
+            refusal = _internal(error, rpc)
+            raise refusal from error
         except BaseException:
-            self._ended(
-                rpc,
-                context,
-                name,
-                perf_counter() - began,
-                code=_code_of_cancelled(context),
-                end_span=end_span,
-            )
+            code = _code_of_cancelled(context)
             raise
-        else:
-            self._ended(rpc, context, name, perf_counter() - began, end_span=end_span)
         finally:
+            self._ended(rpc, context, name, perf_counter() - began, refusal=refusal, code=code)
+            if end_span:
+                end_span(CODES[refusal.reason] if refusal else code)
+            # Its traceback holds this frame: nothing but the garbage collector would free either.
+            refusal = None
             if entered is not None:
                 self._admission.leave(rpc, entered)
             self._under_way -= 1
@@ -224,14 +220,11 @@ class Edge(grpc.GenericRpcHandler):
         *,
         refusal: Refusal | None = None,
         code: int = OK,
-        end_span: Callable[[int], None] | None = None,
     ) -> None:
         if refusal:
             code = CODES[refusal.reason]
             self.refusals[refusal.reason] += 1
         rpc.figures.ended(code, seconds)
-        if end_span:
-            end_span(code)
         if self.on_ended:
             self.on_ended(EndedCall(rpc, caller, code, seconds, refusal, context))
 
