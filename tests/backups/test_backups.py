@@ -23,7 +23,7 @@ from factstr_server.stores.offline import (
 )
 from factstr_server.stores.protocol import StoreError
 from factstr_server.stores.sqlite.backing_up import BackedUp
-from tests.backups.damaging import damage, in_silence, left, make_store
+from tests.backups.damaging import damage, in_silence, left
 from tests.client.server_process import Server
 from tests.conformance.driver import NewFact
 from tests.copying.content import fill
@@ -34,13 +34,6 @@ from tests.waiting import until
 
 def backed_up(database: Path, to: Path) -> BackedUp:
     return back_up_store(url_of(database), to, in_silence)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir()
-    await make_store(tmp_path / "store" / "facts.db")
-    return tmp_path / "store" / "facts.db"
 
 
 @pytest.fixture

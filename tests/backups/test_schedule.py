@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.repository import ROOT
-from tests.backups.damaging import damage, make_store
+from tests.backups.damaging import damage
 from tests.stores.opened import url_of
 
 [SCRIPT] = re.findall(
@@ -18,13 +18,6 @@ from tests.stores.opened import url_of
 )
 
 DAY_SECONDS = 86_400
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> Path:
-    (tmp_path / "store").mkdir()
-    await make_store(tmp_path / "store" / "facts.db")
-    return tmp_path / "store" / "facts.db"
 
 
 @pytest.fixture
