@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from factstr_server.access.awaited_requests import AwaitedRequests
 from factstr_server.access.roles import Role, allowed
 from factstr_server.access.tokens import KeptSecret, NewToken, parts
-from factstr_server.contract.errors import Reason, Refusal, quoted
+from factstr_server.contract.errors import quoted
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -123,22 +123,6 @@ def read_roles(text: str) -> frozenset[Role]:
         raise ValueError(
             f"the role is {quoted(text)}; write one of {', '.join(Role)}, or several with commas between them"
         ) from None
-
-
-def unauthenticated(problem: str) -> Refusal:
-    return Refusal(
-        Reason.UNAUTHENTICATED,
-        f"authorization: {problem}; send `Bearer` and a token that this server knows; nothing was done",
-    )
-
-
-def permission_denied(caller: Caller, required: Role) -> Refusal:
-    return Refusal(
-        Reason.PERMISSION_DENIED,
-        f"the call takes the role {required}, and {caller.name} is {', '.join(sorted(caller.roles))}; use a token that "
-        "has the role; nothing was done",
-        metadata={"required_role": required},
-    )
 
 
 def _read(text: str) -> list[_Line]:

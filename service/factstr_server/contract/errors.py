@@ -4,7 +4,7 @@ A `Refusal` says what was wrong, where, and what would be right. The edge maps i
 the edge knows about gRPC.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum, auto
@@ -164,6 +164,22 @@ def quota_exceeded(used: str, *, limit: int, actual: int) -> Refusal:
         f"{used}, which is all that one token may have; nothing was committed, end some or try again later",
         metadata={"limit": str(limit), "actual": str(actual)},
         retry_after=timedelta(seconds=1),
+    )
+
+
+def unauthenticated(problem: str) -> Refusal:
+    return Refusal(
+        Reason.UNAUTHENTICATED,
+        f"authorization: {problem}; send `Bearer` and a token that this server knows; nothing was done",
+    )
+
+
+def permission_denied(name: str, roles: Iterable[str], required_role: str) -> Refusal:
+    return Refusal(
+        Reason.PERMISSION_DENIED,
+        f"the call takes the role {required_role}, and {name} is {', '.join(sorted(roles))}; use a token that has the "
+        "role; nothing was done",
+        metadata={"required_role": required_role},
     )
 
 

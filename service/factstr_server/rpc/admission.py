@@ -11,14 +11,16 @@ from typing import Final, NamedTuple
 import grpc
 
 from factstr_server.access.awaited_requests import MAX_SLOW, SLOW_SECONDS
-from factstr_server.access.callers import ANYBODY, Caller, Callers, permission_denied, unauthenticated
+from factstr_server.access.callers import ANYBODY, Caller, Callers
 from factstr_server.contract.errors import (
     Reason,
     Refusal,
     excerpt,
+    permission_denied,
     quota_exceeded,
     server_busy,
     server_draining,
+    unauthenticated,
 )
 from factstr_server.contract.limits import MAX_HEADER_BYTES
 from factstr_server.contract.validation import invalid_argument
@@ -83,7 +85,7 @@ class Admission:
     def authorize(self, rpc: Rpc, caller: Caller) -> None:
         """Raises Refusal."""
         if rpc.required_role not in caller.roles:
-            raise permission_denied(caller, rpc.required_role)
+            raise permission_denied(caller.name, caller.roles, rpc.required_role)
 
     def begin(self, caller: Caller | None) -> None:
         """A call whose request is now awaited. Raises Refusal."""

@@ -14,6 +14,9 @@ from factstr_server.access.roles import REQUIRED_ROLES
 from factstr_server.contract.errors import Refusal, excerpt
 from factstr_server.log.figures import Histogram
 
+CODE_NAMES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
+"""Of gRPC's status codes, by number."""
+
 OK: Final = 0
 CANCELLED: Final = 1
 DEADLINE_EXCEEDED: Final = 4

@@ -11,15 +11,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-import grpc
-
 from factstr_server.contract.errors import Reason
-from factstr_server.rpc.call import CANCELLED, OK, EndedCall
+from factstr_server.rpc.call import CANCELLED, CODE_NAMES, OK, EndedCall
 
 MOST_LINES_A_SECOND: Final = 200
 """About calls. What is left out is counted, so that a flood of bad calls is no flood of lines."""
-
-_CODES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
 
 _WARNED_OF: Final = frozenset(
     {
@@ -111,7 +107,7 @@ class CallLog:
         else:
             return
         if self._has_room():
-            _log.log(level, "%s: %s", call.rpc.name, _CODES[call.code], extra={"fields": _said(call)})
+            _log.log(level, "%s: %s", call.rpc.name, CODE_NAMES[call.code], extra={"fields": _said(call)})
 
     def _has_room(self) -> bool:
         second = int(self._clock())
@@ -132,7 +128,7 @@ def _said(call: EndedCall) -> Mapping[str, object]:
         "peer": call.peer,
         "token": call.caller,
         "method": f"{call.rpc.service}/{call.rpc.name}",
-        "code": _CODES[call.code],
+        "code": CODE_NAMES[call.code],
         "seconds": round(call.seconds, 6),
     }
     if call.refusal:

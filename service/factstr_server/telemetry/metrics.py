@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
-import grpc
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -27,7 +26,7 @@ from factstr_server.contract.errors import Reason, Refusal
 from factstr_server.log.event_log import EventLog
 from factstr_server.log.figures import Histogram
 from factstr_server.log.stream_positions import StreamState
-from factstr_server.rpc.call import Kind, Rpc
+from factstr_server.rpc.call import CODE_NAMES, Kind, Rpc
 from factstr_server.rpc.edge import Edge
 
 MOST_DURABLE_STREAMS: Final = 1_000
@@ -35,9 +34,6 @@ MOST_DURABLE_STREAMS: Final = 1_000
 
 _STORE_SECONDS: Final = 3.0
 _SCRAPE_SECONDS: Final = 8.0
-
-_CODES: Final = {code.value[0]: code.name for code in grpc.StatusCode}
-"""Of gRPC, by number."""
 
 _LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -186,7 +182,7 @@ def _calls(rpcs: Sequence[Rpc]) -> Iterator[Metric]:
         received.add_metric(labels, figures.received)
         sent.add_metric(labels, figures.sent)
         for code, calls in figures.codes.items():
-            handled.add_metric([*labels, _camel(_CODES[code])], calls)
+            handled.add_metric([*labels, _camel(CODE_NAMES[code])], calls)
         seconds.add_metric(labels, _buckets(figures.seconds), figures.seconds.sum)
     return iter((started, handled, received, sent, seconds))
 
