@@ -48,3 +48,5 @@ class Settings:
     """The URL of a read replica of the store."""
     drain: timedelta = timedelta(seconds=20)
     """How long a stopping server takes at most. A commit that has begun is waited for without a bound."""
+    stop_at_eof: bool = False
+    """The server drains when its standard input ends: with the process that has started it, however that one ends."""

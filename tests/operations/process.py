@@ -20,7 +20,7 @@ class ServerProcess:
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "factstr_server", *flags],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if "--stop-at-eof" in flags else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | environment,
@@ -56,6 +56,10 @@ class ServerProcess:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def end_input(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
 
     def ended(self, seconds: float = 30) -> int:
         """The exit code."""

@@ -112,3 +112,10 @@ def test_a_server_takes_as_many_file_descriptors_as_the_system_allows(tmp_path: 
             assert allowed == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_end_of_its_input_stops_it_where_that_is_asked_for(tmp_path: Path) -> None:
+    with started(tmp_path, "--stop-at-eof") as server:
+        server.ready().end_input()
+        assert server.ended() == 0
+        assert server.said.rstrip().endswith("stopped")

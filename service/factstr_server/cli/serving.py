@@ -1,13 +1,14 @@
 """`factstr-server serve`: flags and variables to one `Settings`, and the process around the server."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -136,6 +137,7 @@ def settings_from(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         unavailable_wait=given.unavailable_wait,
         read_store=given.read_store,
         drain=given.drain_seconds,
+        stop_at_eof=given.stop_at_eof,
     )
     if problem := _problem(settings):
         flags.refuse(problem)
@@ -202,6 +204,7 @@ def _flags(environment: Mapping[str, str]) -> Flags:
         "how long appends and reads wait for a store that is being connected to anew",
     )
     flags.seconds("--drain-seconds", "20", "how long a stopping server takes at most")
+    flags.switch("--stop-at-eof", "stop when standard input ends, so with whoever started the server")
     return flags
 
 
@@ -242,7 +245,9 @@ def _declare_limits(flags: Flags) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal ends at once. SIGHUP reads files again."""
+    """Serves until SIGTERM or SIGINT, or as set until the end of its input, then drains; a second signal ends at once.
+    SIGHUP reads files again.
+    """
     from factstr_server.server import Server  # noqa: PLC0415
 
     tracing = _tracing() if settings.tracing else None
@@ -258,6 +263,8 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, server.reloading.read_again)
+    if settings.stop_at_eof:
+        _at_eof(lambda: loop.call_soon_threadsafe(stopping.set))
     await server.start()
     if server.health_address:
         _log.info("factstr-server answers health checks at %s", server.health_address)
@@ -285,6 +292,18 @@ async def _serve(settings: Settings) -> None:
         closing.start()
         closing.join(max(_LAST_SPANS_SECONDS, min(_MOST_SPANS_SECONDS, end - loop.time())))
     _log.info("factstr-server: stopped")
+
+
+def _at_eof(stop: Callable[[], object]) -> None:
+    """Calls when standard input ends, from a thread: an event loop cannot watch one that is a file."""
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        stop()
+
+    threading.Thread(target=read, name="standard input", daemon=True).start()
 
 
 def _tracing() -> "OpenTelemetryTracing":
