@@ -40,15 +40,34 @@ async def test_a_conflict_is_raised_with_both_versions(
     ).first_sequence_number == 3
 
 
-async def test_only_an_append_with_a_key_is_repeated_when_its_outcome_is_unknown(
+async def test_an_append_with_a_key_is_repeated_when_its_outcome_is_unknown(
     fake: FakeServer, aio_store: factstr.aio.EventStore
 ) -> None:
-    fake.instead = [LOST, LOST]
-    with pytest.raises(factstr.OutcomeUnknown):
-        await aio_store.append(factstr.Event("a", 1))
+    fake.instead = [LOST]
     await aio_store.append(factstr.Event("a", 1), idempotency_key="k")
     assert (await aio_store.append(factstr.Event("a", 1), idempotency_key="k")).repeated_request
     assert len(fake.records) == 1
+
+
+async def test_an_append_without_a_key_is_repeated_with_one_that_is_made_for_it(
+    fake: FakeServer, aio_store: factstr.aio.EventStore
+) -> None:
+    fake.instead = [LOST, None, LOST]
+    for _ in range(2):
+        assert not (await aio_store.append(factstr.Event("a", 1))).repeated_request
+    first, again, second, second_again = fake.seen(event_store_service_pb2.AppendRequest)
+    assert first == again != second == second_again
+    assert first.idempotency_key
+    assert len(fake.records) == 2
+
+
+async def test_without_retries_an_append_in_doubt_is_not_repeated(fake: FakeServer) -> None:
+    fake.instead = [LOST]
+    async with factstr.aio.connect(fake.target, retries=factstr.Retries(limit=0)) as store:
+        with pytest.raises(factstr.OutcomeUnknown) as raised:
+            await store.append(factstr.Event("a", 1))
+    assert raised.value.idempotency_key is None
+    assert fake.records == []
 
 
 async def test_a_busy_server_is_asked_again(fake: FakeServer, aio_store: factstr.aio.EventStore) -> None:

@@ -31,9 +31,9 @@ LOST = Refusal(grpc.StatusCode.UNAVAILABLE, "connection lost")
 class Scripted:
     """A store on a channel whose other end is the test: it takes each call and ends it."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, retries: int = 2) -> None:
         self.channel = grpc_testing.channel([EVENTS, SERVER], grpc_testing.strict_fake_time(0))
-        self.store = factstr.EventStore(self.channel, retries=factstr.Retries(limit=2, first_delay=0))
+        self.store = factstr.EventStore(self.channel, retries=factstr.Retries(limit=retries, first_delay=0))
         self._pool = pool
 
     def start(self, call: Callable[[], _T]) -> Future[_T]:
@@ -70,6 +70,12 @@ class Scripted:
 def scripted() -> Iterator[Scripted]:
     with ThreadPoolExecutor(1) as pool:
         yield Scripted(pool)
+
+
+@pytest.fixture
+def without_retries() -> Iterator[Scripted]:
+    with ThreadPoolExecutor(1) as pool:
+        yield Scripted(pool, retries=0)
 
 
 def page(*sequence_numbers: int, version: int | None) -> event_store_service_pb2.QueryResponse:
@@ -130,11 +136,44 @@ def test_a_conflict_is_raised_at_once_with_both_versions(scripted: Scripted) -> 
     assert (raised.value.expected, raised.value.actual) == (3, 9)
 
 
-def test_an_append_without_a_key_is_not_repeated_when_its_outcome_is_unknown(scripted: Scripted) -> None:
-    call = scripted.start(lambda: scripted.store.append(factstr.Event("a", 1)))
-    scripted.answer("Append", LOST)
-    with pytest.raises(factstr.OutcomeUnknown):
+def test_without_retries_no_key_is_made_and_nothing_is_repeated(without_retries: Scripted) -> None:
+    call = without_retries.start(lambda: without_retries.store.append(factstr.Event("a", 1)))
+    assert without_retries.answer("Append", LOST).idempotency_key == ""
+    with pytest.raises(factstr.OutcomeUnknown) as raised:
         call.result()
+    assert raised.value.idempotency_key is None
+
+
+def test_a_key_is_made_for_an_append_without_one_so_that_it_can_be_repeated(scripted: Scripted) -> None:
+    call = scripted.start(lambda: scripted.store.append(factstr.Event("a", 1)))
+    first = scripted.answer("Append", LOST)
+    assert first.idempotency_key
+    assert scripted.answer("Append", COMMITTED) == first
+    # The server has answered that it is a repeat: of the client's own, so not the caller's.
+    assert not call.result().repeated_request
+
+
+def test_each_append_has_a_made_key_of_its_own(scripted: Scripted) -> None:
+    keys = set()
+    for _ in range(3):
+        call = scripted.start(
+            lambda: scripted.store.append_if(factstr.Event("a", 1), factstr.everything(), None)
+        )
+        keys.add(scripted.answer("AppendIf", COMMITTED).idempotency_key)
+        call.result()
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize("key", [None, "mine"])
+def test_an_append_in_doubt_names_the_key_with_which_it_may_be_sent_again(
+    scripted: Scripted, key: str | None
+) -> None:
+    call = scripted.start(lambda: scripted.store.append(factstr.Event("a", 1), idempotency_key=key))
+    sent = {scripted.answer("Append", LOST).idempotency_key for _ in range(3)}
+    with pytest.raises(factstr.OutcomeUnknown) as raised:
+        call.result()
+    assert sent == {raised.value.idempotency_key}
+    assert key in (None, raised.value.idempotency_key)
 
 
 def test_an_append_with_a_key_is_repeated_as_it_was(scripted: Scripted) -> None:

@@ -118,10 +118,14 @@ class StoreFull(FactstrError):
 
 
 class OutcomeUnknown(FactstrError):
-    """The append may or may not have been committed. With an idempotency key it may be sent again as it was.
+    """The append may or may not have been committed. With its `idempotency_key` it may be sent again as it was.
 
     A reset or deletion of a durable stream raises it too: look at the stream before doing it again.
     """
+
+    idempotency_key: str | None = None
+    """The key that the append was sent with, also one that was made for it; None when it had none, and in an
+    appender, where it is the caller's."""
 
 
 class DeadlineExceeded(FactstrError):

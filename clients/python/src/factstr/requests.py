@@ -1,15 +1,18 @@
-"""Owns the request messages of appends, made from values. Pure: both stores send them."""
+"""Owns the request messages of appends, made from values, and their keys. Pure: both stores send them."""
 
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final, TypeAlias, TypeVar
+from uuid import uuid4
 
 import grpc
 
 from factstr.checks import checked_number, wrong_type
-from factstr.errors import BatchTooLarge
-from factstr.event import Event, as_events
+from factstr.errors import BatchTooLarge, OutcomeUnknown
+from factstr.event import AppendResult, Event, as_events
 from factstr.query import EventQuery, checked_query
-from factstr.retry import Effect
+from factstr.retry import Effect, Retries
 from factstr.v1 import event_pb2, event_store_service_pb2
 
 _MOST_BYTES: Final = 16 * 2**20
@@ -18,6 +21,7 @@ _MOST_BYTES: Final = 16 * 2**20
 _ITEM_FRAMING: Final = 32
 """More than an append in a pipeline is longer as a message of its own: tags, lengths, and its correlation id."""
 
+AnyAppendRequest: TypeAlias = event_store_service_pb2.AppendRequest | event_store_service_pb2.AppendIfRequest
 _Request = TypeVar("_Request", event_store_service_pb2.AppendRequest, event_store_service_pb2.AppendIfRequest)
 
 
@@ -47,17 +51,38 @@ def append_if_request(
     )
 
 
-def append_item(
-    request: event_store_service_pb2.AppendRequest | event_store_service_pb2.AppendIfRequest,
-) -> event_store_service_pb2.AppendStreamItem:
+def append_item(request: AnyAppendRequest) -> event_store_service_pb2.AppendStreamItem:
     """Return the request as one of a pipeline. Raises BatchTooLarge when it fits into none."""
     if isinstance(request, event_store_service_pb2.AppendRequest):
         return event_store_service_pb2.AppendStreamItem(append=_of_possible_size(request, _ITEM_FRAMING))
     return event_store_service_pb2.AppendStreamItem(append_if=_of_possible_size(request, _ITEM_FRAMING))
 
 
-def append_effect(idempotency_key: str | None) -> Effect:
-    return Effect.TWICE if idempotency_key is None else Effect.ONCE
+def made_key(idempotency_key: str | None, retries: Retries) -> str | None:
+    """Return the caller's key, or where something is repeated one for this append alone, so that it can be."""
+    return str(uuid4()) if idempotency_key is None and retries.limit else idempotency_key
+
+
+def append_effect(request: AnyAppendRequest) -> Effect:
+    return Effect.ONCE if request.idempotency_key else Effect.TWICE
+
+
+def append_result(
+    response: event_store_service_pb2.AppendResponse, idempotency_key: str | None
+) -> AppendResult:
+    """Return what was committed. Whose caller gave no key has asked once, however often the client did."""
+    result = AppendResult.from_proto(response)
+    return replace(result, repeated_request=False) if idempotency_key is None else result
+
+
+@contextmanager
+def with_key_in_doubt(request: AnyAppendRequest) -> Iterator[None]:
+    """Tell an append whose outcome stays unknown with which key it may be sent again."""
+    try:
+        yield
+    except OutcomeUnknown as unknown:
+        unknown.idempotency_key = request.idempotency_key or None
+        raise
 
 
 def _of_possible_size(request: _Request, framing: int = 0) -> _Request:

@@ -19,7 +19,14 @@ from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining, appender_atte
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.query_result import QueryResult
 from factstr.reading import Order, Reading
-from factstr.requests import append_effect, append_if_request, append_request
+from factstr.requests import (
+    append_effect,
+    append_if_request,
+    append_request,
+    append_result,
+    made_key,
+    with_key_in_doubt,
+)
 from factstr.resuming import OnInterruption
 from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
@@ -56,8 +63,9 @@ class EventStore(DurableStreams):
     """A FACTSTR event store. Safe to use from several threads; closes its channel as a context manager.
 
     Every method raises a FactstrError when the server refuses or cannot be asked; `timeout` overrides, in seconds,
-    how long the call may take with its repetitions. What was certainly not committed, and reads, and appends with
-    an idempotency key are repeated after failures that may pass; no other append ever is.
+    how long the call may take with its repetitions. Failures that may pass are gone over: an append has an idempotency
+    key, which is made for it where the caller gives none, and commits once however often it is sent. With
+    `Retries(limit=0)` nothing is repeated, and no key is made.
     """
 
     def append(
@@ -70,11 +78,14 @@ class EventStore(DurableStreams):
         """Commit one event or several as one batch: all or none, durable when this returns.
 
         The same `idempotency_key` with the same events returns the first result again; with others it raises
-        IdempotencyKeyReused. Raises OutcomeUnknown when the batch may or may not have been committed.
+        IdempotencyKeyReused. Without one each append gets a random key of its own, so that it can be repeated after a
+        lost answer. Raises OutcomeUnknown when the batch may or may not have been committed even so.
         """
-        request = append_request(events, idempotency_key)
-        attempts = self._attempts(append_effect(idempotency_key), timeout)
-        return AppendResult.from_proto(self._call(self._events.Append, request, attempts))
+        request = append_request(events, made_key(idempotency_key, self._retries))
+        attempts = self._attempts(append_effect(request), timeout)
+        with with_key_in_doubt(request):
+            response = self._call(self._events.Append, request, attempts)
+        return append_result(response, idempotency_key)
 
     def append_if(
         self,
@@ -90,9 +101,12 @@ class EventStore(DurableStreams):
         Raises ConditionalAppendConflict, with the expected and the actual version, when it has another one: then
         nothing was committed. Otherwise as `append`.
         """
-        request = append_if_request(events, query, expected_context_version, idempotency_key)
-        attempts = self._attempts(append_effect(idempotency_key), timeout)
-        return AppendResult.from_proto(self._call(self._events.AppendIf, request, attempts))
+        key = made_key(idempotency_key, self._retries)
+        request = append_if_request(events, query, expected_context_version, key)
+        attempts = self._attempts(append_effect(request), timeout)
+        with with_key_in_doubt(request):
+            response = self._call(self._events.AppendIf, request, attempts)
+        return append_result(response, idempotency_key)
 
     def appender(
         self, *, max_unanswered: int = DEFAULT_MAX_UNANSWERED, timeout: float | None = None

@@ -19,7 +19,14 @@ from factstr.following import LiveFollowing
 from factstr.pipelining import DEFAULT_MAX_UNANSWERED, Pipelining, appender_attempts
 from factstr.query import EVERYTHING, EventQuery, checked_query
 from factstr.reading import Order, Reading
-from factstr.requests import append_effect, append_if_request, append_request
+from factstr.requests import (
+    append_effect,
+    append_if_request,
+    append_request,
+    append_result,
+    made_key,
+    with_key_in_doubt,
+)
 from factstr.resuming import OnInterruption
 from factstr.retry import DEFAULT_RETRIES, Effect, Retries, conflict_delays
 from factstr.server_info import ServerInfo
@@ -60,9 +67,11 @@ class EventStore(DurableStreams):
         timeout: float | None = None,
     ) -> AppendResult:
         """Commit one event or several as one batch: see `factstr.EventStore.append`."""
-        request = append_request(events, idempotency_key)
-        attempts = self._attempts(append_effect(idempotency_key), timeout)
-        return AppendResult.from_proto(await self._call(self._events.Append, request, attempts))
+        request = append_request(events, made_key(idempotency_key, self._retries))
+        attempts = self._attempts(append_effect(request), timeout)
+        with with_key_in_doubt(request):
+            response = await self._call(self._events.Append, request, attempts)
+        return append_result(response, idempotency_key)
 
     async def append_if(
         self,
@@ -74,9 +83,12 @@ class EventStore(DurableStreams):
         timeout: float | None = None,
     ) -> AppendResult:
         """Commit a batch only if its context has the expected version: see `factstr.EventStore.append_if`."""
-        request = append_if_request(events, query, expected_context_version, idempotency_key)
-        attempts = self._attempts(append_effect(idempotency_key), timeout)
-        return AppendResult.from_proto(await self._call(self._events.AppendIf, request, attempts))
+        key = made_key(idempotency_key, self._retries)
+        request = append_if_request(events, query, expected_context_version, key)
+        attempts = self._attempts(append_effect(request), timeout)
+        with with_key_in_doubt(request):
+            response = await self._call(self._events.AppendIf, request, attempts)
+        return append_result(response, idempotency_key)
 
     def appender(
         self, *, max_unanswered: int = DEFAULT_MAX_UNANSWERED, timeout: float | None = None
