@@ -23,6 +23,11 @@ class Program(NamedTuple):
 
 
 PROGRAMS: Final = {
+    # The toolchains of the clients; what else they consist of is beside these.
+    "go": Program("FACTSTR_TEST_GO", ("go",)),
+    "java": Program("FACTSTR_TEST_MVN", ("mvn",)),
+    "rust": Program("FACTSTR_TEST_CARGO", ("cargo",)),
+    "typescript": Program("FACTSTR_TEST_NPM", ("npm",)),
     "grpcurl": Program("FACTSTR_TEST_GRPCURL", ("grpcurl",)),
     "kustomize": Program("FACTSTR_TEST_KUSTOMIZE", ("kustomize", "kubectl")),
     # Prometheus itself is beside it.

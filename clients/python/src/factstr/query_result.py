@@ -76,6 +76,8 @@ class QueryResult(ResultPosition):
             except StopIteration:
                 return None
             except grpc.RpcError as failure:
+                if self._reading.is_complete():
+                    return None
                 if self._opened_for is attempts or failure.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     sleep(attempts.delay_after(failure))
                 # Else the call's time went by while earlier facts were used: this wait has its own.

@@ -55,6 +55,13 @@ class Reading:
             query=query.to_proto(), limit=limit, order=_ORDERS[self.order], before_sequence_number=before
         )
 
+    def is_complete(self) -> bool:
+        """Tell whether nothing is left to ask for, whatever became of the call."""
+        if not self._started:
+            return False
+        is_full = self.limit is not None and self._returned >= self.limit
+        return is_full or (self.order == "ascending" and self.last_returned == self.context_version)
+
     def take(self, message: event_store_service_pb2.QueryResponse) -> list[EventRecord]:
         """Take in the next message and return its facts."""
         if not self._started:

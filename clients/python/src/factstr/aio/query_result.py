@@ -80,6 +80,8 @@ class QueryResult(ResultPosition):
             except StopAsyncIteration:
                 return None
             except grpc.RpcError as failure:
+                if self._reading.is_complete():
+                    return None
                 if self._opened_for is attempts or failure.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     await asyncio.sleep(attempts.delay_after(failure))
                 # Else the call's time went by while earlier facts were used: this wait has its own.

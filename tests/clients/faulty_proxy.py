@@ -1,0 +1,152 @@
+"""A proxy between a client and a server, which does to each call what a case says, and keeps what was asked.
+
+It knows messages as bytes. What it can do to the next call of a method, in the words of the cases:
+
+    pass                    hand everything through, as without a fault
+    [FAULT, …]              several calls, of a list in the list
+    refuse                  answer with a status in the server's place, which hears nothing
+    lose_answer             let the server do it, then answer with a status instead (of a unary call)
+    hang                    neither hand it on nor answer
+    cut_after: N            end a stream with a status after N messages
+    end_after: N            end it as if all had been said
+    silence_after: N        say nothing more after N messages
+    insert_unknown: true    put a message with content of a later version after the first
+    other_log: true         name another history in `started`
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Final, Self
+
+import grpc
+from google.protobuf.any_pb2 import Any as PackedAny
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from factstr.v1 import errors_pb2, event_store_service_pb2
+
+_UNKNOWN_CONTENT: Final = b"\xfa\x03\x03abc"
+"""Field 63 of a message, as no version knows it."""
+_APPENDS: Final[dict[str, type[Message]]] = {
+    "Append": event_store_service_pb2.AppendRequest,
+    "AppendIf": event_store_service_pb2.AppendIfRequest,
+}
+_STARTED: Final[dict[str, type[Message]]] = {
+    "StreamAll": event_store_service_pb2.StreamResponse,
+    "StreamTo": event_store_service_pb2.StreamResponse,
+    "StreamAllDurable": event_store_service_pb2.DurableStreamResponse,
+    "StreamToDurable": event_store_service_pb2.DurableStreamResponse,
+}
+
+Fault = dict[str, Any]
+
+
+class FaultyProxy(grpc.GenericRpcHandler):
+    """In front of one server. Everything runs in one event loop."""
+
+    def __init__(self, upstream: str) -> None:
+        self._faults: defaultdict[str, list[Fault]] = defaultdict(list)
+        self.requests: defaultdict[str, list[bytes]] = defaultdict(list)
+        """By the method's name, each call's only request."""
+        self._channel = grpc.aio.insecure_channel(upstream)
+        self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2**25)])
+        self._server.add_generic_rpc_handlers((self,))
+        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.stop(0)
+        await self._channel.close()
+
+    def will(self, faults: dict[str, list[Any]]) -> None:
+        """What happens to the next calls of each method; those after them go through."""
+        for method, steps in faults.items():
+            for step in steps:
+                self._faults[method] += step if isinstance(step, list) else [{} if step == "pass" else step]
+
+    def keys(self, method: str) -> list[str]:
+        """The idempotency keys of the appends asked for."""
+        asked: list[Any] = [_APPENDS[method].FromString(request) for request in self.requests[method]]
+        return [append.idempotency_key for append in asked]
+
+    def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            method = details.method.rpartition("/")[2]
+            request = await anext(aiter(requests))
+            self.requests[method].append(request)
+            fault = self._faults[method].pop(0) if self._faults[method] else {}
+            try:
+                async for message in self._answered(details.method, request, fault, context):
+                    yield message
+            except grpc.aio.AioRpcError as error:
+                context.set_trailing_metadata(error.trailing_metadata() or ())
+                await context.abort(error.code(), error.details() or "")
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    async def _answered(self, path: str, request: bytes, fault: Fault, context: Any) -> AsyncIterator[bytes]:
+        if "hang" in fault:
+            await asyncio.Event().wait()
+        if "refuse" in fault:
+            await _end(context, fault["refuse"])
+        metadata = [pair for pair in context.invocation_metadata() if pair[0] == "authorization"]
+        method: Any = self._channel.unary_stream(path)
+        call = method(request, timeout=context.time_remaining(), metadata=metadata)
+        try:
+            told = 0
+            async for message in call:
+                if "lose_answer" in fault:
+                    continue
+                if told in (fault.get("cut_after"), fault.get("end_after"), fault.get("silence_after")):
+                    break
+                yield self._changed(path, message, fault)
+                told += 1
+                if told == 1 and "insert_unknown" in fault:
+                    yield _UNKNOWN_CONTENT
+        finally:
+            call.cancel()
+        if "silence_after" in fault:
+            await asyncio.Event().wait()
+        if lost := fault.get("lose_answer") or ("cut_after" in fault and {"code": "UNAVAILABLE"}):
+            await _end(context, lost)
+
+    def _changed(self, path: str, message: bytes, fault: Fault) -> bytes:
+        if "other_log" in fault:
+            told: Any = _STARTED[path.rpartition("/")[2]].FromString(message)
+            if told.HasField("started"):
+                told.started.history_id = "another"
+                return bytes(told.SerializeToString())
+        return message
+
+
+async def _end(context: Any, status: dict[str, Any]) -> None:
+    """Ends a call as a case says: with a code, and where there is a reason with what goes with it."""
+    code = grpc.StatusCode[status["code"]]
+    text = status.get("message", "as the case says")
+    if "reason" in status:
+        info = error_details_pb2.ErrorInfo(
+            reason=status["reason"],
+            domain=status.get("domain", "factstr"),
+            metadata=status.get("metadata", {}),
+        )
+        details: list[Any] = [info]
+        if "retry_delay_ms" in status:
+            delay = Duration()
+            delay.FromMilliseconds(status["retry_delay_ms"])
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        if "actual" in status:
+            details.append(errors_pb2.ConditionalAppendConflict(actual_context_version=status["actual"]))
+        packed = [PackedAny() for _ in details]
+        for detail, one in zip(details, packed, strict=True):
+            one.Pack(detail)
+        rich = status_pb2.Status(code=code.value[0], message=text, details=packed)
+        context.set_trailing_metadata((("grpc-status-details-bin", rich.SerializeToString()),))
+    with suppress(asyncio.CancelledError):
+        # The client may be gone already.
+        await context.abort(code, text)

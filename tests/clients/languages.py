@@ -1,0 +1,142 @@
+"""The clients: what each is built with, and the programs that come of it. Building happens once for each state of the
+sources, whoever asks first.
+"""
+
+import fcntl
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.architecture.repository import ROOT, files
+from tests.programs import PROGRAMS
+
+BUILD_SECONDS: Final = 1_200
+_STATES: Final = ROOT / ".tools" / "clients"
+_PYTHON: Final = shlex.quote(sys.executable)
+
+
+@dataclass(frozen=True)
+class Language:
+    """One client. Commands are a shell's, and run in its folder."""
+
+    name: str
+    build: str
+    adapter: str
+    desk: str
+    own_tests: str
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "clients" / self.name
+
+    def run(self, command: str, **environment: str) -> None:
+        """Runs a command to its end. Fails with what it said."""
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=self.folder,
+            env=os.environ | SERVER | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=BUILD_SECONDS,
+        )
+        assert done.returncode == 0, f"{self.name}: {command}\n{done.stdout[-8000:]}"
+
+    def built(self) -> None:
+        """Builds it, if this state of its sources has not been built yet."""
+        _built(self)
+
+
+SERVER: Final = {"FACTSTR_SERVER": f"{_PYTHON} -m factstr_server"}
+"""How the clients' testing modules start one."""
+
+_JAVA: Final = "java -XX:TieredStopAtLevel=1 -cp 'target/test-classes:target/classes:target/lib/*'"
+
+LANGUAGES: Final = (
+    Language(
+        "go",
+        build="go build -o build/ ./internal/adapter ./examples/tool-desk",
+        adapter="build/adapter",
+        desk="build/tool-desk",
+        own_tests='go vet ./... && test -z "$(gofmt -l .)" && go test ./...',
+    ),
+    Language(
+        "java",
+        build="mvn -q -B -ntp package -DskipTests",
+        adapter=f"{_JAVA} io.factstr.conformance.Adapter",
+        desk=f"{_JAVA} ToolDesk",
+        own_tests="mvn -q -B -ntp verify",
+    ),
+    Language(
+        "python",
+        build="true",
+        adapter=f"{_PYTHON} conformance/adapter.py",
+        desk=f"{_PYTHON} examples/tool_desk.py",
+        # They are the folder tests/client.
+        own_tests="true",
+    ),
+    Language(
+        "rust",
+        build="cargo build --examples --features testing",
+        adapter="target/debug/examples/adapter",
+        desk="target/debug/examples/tool-desk",
+        own_tests="cargo fmt --check && cargo clippy --all-targets --all-features -- -D warnings "
+        "&& cargo test --features testing",
+    ),
+    Language(
+        "typescript",
+        build="npm ci --no-audit --no-fund && npm run build",
+        adapter="node build/conformance/adapter.js",
+        desk="node build/examples/tool-desk.js",
+        own_tests="npm test",
+    ),
+)
+
+EACH: Final = [
+    pytest.param(
+        language,
+        id=language.name,
+        marks=[getattr(pytest.mark, language.name)] if language.name in PROGRAMS else [],
+    )
+    for language in LANGUAGES
+]
+"""Of a parameter `language`; one whose toolchain is missing is left out with a word."""
+
+
+@cache
+def _built(language: Language) -> None:
+    _STATES.mkdir(parents=True, exist_ok=True)
+    known = _STATES / language.name
+    with _locked(known.with_suffix(".lock")):
+        state = _state(language)
+        if not known.exists() or known.read_text() != state:
+            language.run(language.build)
+            known.write_text(state)
+
+
+def _state(language: Language) -> str:
+    digest = hashlib.sha256(language.build.encode())
+    for path in sorted(files()):
+        if path.is_relative_to(language.folder) or path.is_relative_to(ROOT / "proto"):
+            digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
