@@ -1,7 +1,6 @@
 """An adapter as a process: requests go in as lines of JSON, answers come out in any order."""
 
 import json
-import shlex
 import subprocess
 import threading
 from concurrent.futures import Future
@@ -18,8 +17,7 @@ class Adapter:
     def __init__(self, language: Language) -> None:
         language.built()
         self._process = subprocess.Popen(
-            shlex.split(language.adapter),
-            cwd=language.folder,
+            language.words(language.adapter),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -27,7 +27,9 @@ _PYTHON: Final = shlex.quote(sys.executable)
 
 @dataclass(frozen=True)
 class Language:
-    """One client. Commands are a shell's, and run in its folder."""
+    """One client. Commands are a shell's; those that build and test run in its folder, and those that start the adapter
+    and the desk, which name it as {folder}, anywhere.
+    """
 
     name: str
     build: str
@@ -55,6 +57,10 @@ class Language:
         )
         assert done.returncode == 0, f"{self.name}: {command}\n{done.stdout[-8000:]}"
 
+    def words(self, command: str) -> list[str]:
+        """A command that starts something, as a process takes it."""
+        return shlex.split(command.format(folder=shlex.quote(str(self.folder))))
+
     def built(self) -> None:
         """Builds it, if this state of its sources has not been built yet."""
         _built(self)
@@ -63,57 +69,59 @@ class Language:
 SERVER: Final = {"FACTSTR_SERVER": f"{_PYTHON} -m factstr_server"}
 """How the clients' testing modules start one."""
 
-_JAVA: Final = "java -XX:TieredStopAtLevel=1 -cp 'target/test-classes:target/classes:target/lib/*'"
+_JAVA: Final = (
+    "java -XX:TieredStopAtLevel=1 "
+    "-cp '{folder}/target/test-classes:{folder}/target/classes:{folder}/target/lib/*'"
+)
 
 LANGUAGES: Final = (
     Language(
         "go",
         build="go build -o build/ ./internal/adapter ./examples/tool-desk",
-        adapter="build/adapter",
-        desk="build/tool-desk",
+        adapter="{folder}/build/adapter",
+        desk="{folder}/build/tool-desk",
         own_tests='go vet ./... && test -z "$(gofmt -l .)" && go test ./...',
     ),
     Language(
         "java",
         build="mvn -q -B -ntp package -DskipTests",
-        adapter=f"{_JAVA} io.factstr.conformance.Adapter",
-        desk=f"{_JAVA} ToolDesk",
+        adapter=_JAVA + " io.factstr.conformance.Adapter",
+        desk=_JAVA + " ToolDesk",
         own_tests="mvn -q -B -ntp verify",
     ),
     Language(
         "python",
         build="true",
-        adapter=f"{_PYTHON} conformance/adapter.py",
-        desk=f"{_PYTHON} examples/tool_desk.py",
+        adapter=f"{_PYTHON} {{folder}}/conformance/adapter.py",
+        desk=f"{_PYTHON} {{folder}}/examples/tool_desk.py",
         # They are the folder tests/client.
         own_tests="true",
     ),
     Language(
         "rust",
         build="cargo build --examples --features testing",
-        adapter="target/debug/examples/adapter",
-        desk="target/debug/examples/tool-desk",
+        adapter="{folder}/target/debug/examples/adapter",
+        desk="{folder}/target/debug/examples/tool-desk",
         own_tests="cargo fmt --check && cargo clippy --all-targets --all-features -- -D warnings "
         "&& cargo test --features testing",
     ),
     Language(
         "typescript",
         build="npm ci --no-audit --no-fund && npm run build",
-        adapter="node build/conformance/adapter.js",
-        desk="node build/examples/tool-desk.js",
+        adapter="node {folder}/build/conformance/adapter.js",
+        desk="node {folder}/build/examples/tool-desk.js",
         own_tests="npm test",
     ),
 )
 
-EACH: Final = [
-    pytest.param(
-        language,
-        id=language.name,
-        marks=[getattr(pytest.mark, language.name)] if language.name in PROGRAMS else [],
-    )
-    for language in LANGUAGES
-]
-"""Of a parameter `language`; one whose toolchain is missing is left out with a word."""
+
+def marks_of(language: Language) -> list[pytest.MarkDecorator]:
+    """So that its tests are left out, with a word, where its toolchain is missing."""
+    return [getattr(pytest.mark, language.name)] if language.name in PROGRAMS else []
+
+
+EACH: Final = [pytest.param(language, id=language.name, marks=marks_of(language)) for language in LANGUAGES]
+"""Of a parameter `language`."""
 
 
 @cache
