@@ -29,6 +29,7 @@ PROGRAMS: Final = {
     "rust": Program("FACTSTR_TEST_CARGO", ("cargo",)),
     "typescript": Program("FACTSTR_TEST_NPM", ("npm",)),
     "grpcurl": Program("FACTSTR_TEST_GRPCURL", ("grpcurl",)),
+    "protoc": Program("FACTSTR_TEST_PROTOC", ("protoc",)),
     "kustomize": Program("FACTSTR_TEST_KUSTOMIZE", ("kustomize", "kubectl")),
     # Prometheus itself is beside it.
     "prometheus": Program("FACTSTR_TEST_PROMTOOL", ("promtool",)),
