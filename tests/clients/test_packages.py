@@ -1,0 +1,53 @@
+"""Each client's package, installed into an empty project outside the repository, is all that the example needs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clients.desk import Desk
+from tests.clients.languages import BUILD_SECONDS, EACH, Language
+from tests.clients.served import InProcess
+
+SCRIPTS = Path(__file__).parent / "packages"
+
+
+def install(language: Language, project: Path) -> None:
+    """Makes the project, with the example in it."""
+    language.built()
+    project.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-eu", SCRIPTS / f"{language.name}.sh"],
+        cwd=project,
+        env=os.environ | {"CLIENT": str(language.folder), "PYTHON": sys.executable},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=BUILD_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+# It may be the first to compile what the client stands on.
+@pytest.mark.timeout(BUILD_SECONDS + 300)
+@pytest.mark.parametrize("language", EACH)
+async def test_the_example_runs_in_an_empty_project_with_the_package_alone(
+    language: Language, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    install(language, project)
+    served = InProcess(tmp_path, "memory:", {})
+    await served.start()
+    try:
+        async with Desk([str(project / "tool-desk")], served.target, "north", tmp_path) as north:
+            assert await north.ask("register drill-1 drill") == "drill-1 is registered"
+            assert await north.ask("check-out drill-1 Ada") == "drill-1 is checked out to Ada"
+            assert await north.ask("check-out drill-1 Bob") == "drill-1 is out: Ada has it"
+            assert await north.inventory() == ["drill-1 drill out Ada", "1 tool"]
+        assert north.exit_code == 0
+    finally:
+        await served.stop()
