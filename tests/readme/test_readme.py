@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 import factstr
+from tests.programs import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,7 +135,8 @@ def test_the_streams_show_what_really_happens(address: str) -> None:
 @pytest.mark.grpcurl
 def test_the_grpcurl_session_shows_what_really_happens(address: str) -> None:
     run_session(address)
-    grpcurl = os.environ.get("FACTSTR_TEST_GRPCURL", "grpcurl")
+    grpcurl = PROGRAMS["grpcurl"].found()
+    assert grpcurl
     listed, described, queried = steps(section("With grpcurl"))
     assert "factstr.v1.EventStoreService" in run(listed.command.replace("grpcurl", grpcurl, 1), address)
     assert "rpc Query" in run(described.command.replace("grpcurl", grpcurl, 1), address)
