@@ -35,7 +35,18 @@ OPERATIONS: Final = (
 )
 """What an adapter is told to do."""
 
-ACTIONS: Final = ("cancel", "join", "server", "faults", "asked", "arrived", "same_key", "reset", "cursor")
+ACTIONS: Final = (
+    "cancel",
+    "join",
+    "server",
+    "faults",
+    "asked",
+    "arrived",
+    "last_after",
+    "same_key",
+    "reset",
+    "cursor",
+)
 """What the runner does itself."""
 
 _MODIFIERS: Final = {"expect", "error", "save", "as"}

@@ -11,6 +11,7 @@ It knows messages as bytes. What it can do to the next call of a method, in the 
     end_after: N            end it as if all had been said
     silence_after: N        say nothing more after N messages
     insert_unknown: true    put a message with content of a later version after the first
+    add_unknown: true       give each message a field of a later version
     other_log: true         name another history in `started`
 """
 
@@ -33,6 +34,10 @@ _UNKNOWN_CONTENT: Final = b"\xfa\x03\x03abc"
 _APPENDS: Final[dict[str, type[Message]]] = {
     "Append": event_store_service_pb2.AppendRequest,
     "AppendIf": event_store_service_pb2.AppendIfRequest,
+}
+_POSITIONED: Final[dict[str, type[Message]]] = {
+    "StreamAll": event_store_service_pb2.StreamAllRequest,
+    "StreamTo": event_store_service_pb2.StreamToRequest,
 }
 _STARTED: Final[dict[str, type[Message]]] = {
     "StreamAll": event_store_service_pb2.StreamResponse,
@@ -74,6 +79,11 @@ class FaultyProxy(grpc.GenericRpcHandler):
         """The idempotency keys of the appends asked for."""
         asked: list[Any] = [_APPENDS[method].FromString(request) for request in self.requests[method]]
         return [append.idempotency_key for append in asked]
+
+    def last_after(self, method: str) -> int:
+        """Where the last call of a stream was to begin."""
+        asked: Any = _POSITIONED[method].FromString(self.requests[method][-1])
+        return int(asked.after_sequence_number)
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
@@ -122,7 +132,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
             if told.HasField("started"):
                 told.started.history_id = "another"
                 return bytes(told.SerializeToString())
-        return message
+        return message + _UNKNOWN_CONTENT if "add_unknown" in fault else message
 
 
 async def _end(context: Any, status: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ class Run:
             await self._served.start()
             stack.push_async_callback(self._served.stop)
             target = self._served.target
-            if self._case.does("faults", "asked", "arrived", "same_key"):
+            if self._case.does("faults", "asked", "arrived", "last_after", "same_key"):
                 self._proxy = await stack.enter_async_context(FaultyProxy(target))
                 target = self._proxy.target
             self._variables |= self._served.variables | {"target": target}
@@ -122,6 +122,13 @@ class Run:
         assert proxy
         for method, number in what.items():
             await until(lambda m=method, n=number: len(proxy.requests[m]) >= n, f"{method} is called")  # type: ignore[misc]
+        return {}
+
+    async def _last_after(self, what: dict[str, int]) -> dict[str, Any]:
+        """After which position the last call of a stream was to begin."""
+        assert self._proxy
+        found = {method: self._proxy.last_after(method) for method in what}
+        assert found == what, f"it was asked for after {found}"
         return {}
 
     async def _same_key(self, method: str) -> dict[str, Any]:
