@@ -71,9 +71,8 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for marker, number in config.stash.get(left_out, {}).items():
         program = PROGRAMS[marker]
-        names = " or ".join(program.names)
         terminalreporter.write_line(
-            f"Left out: {number} tests that need a real {names} ({program.variable}, or on the path)."
+            f"Left out: {number} tests that need a real {program.title} ({program.variable}, or on the path)."
         )
 
 
