@@ -27,7 +27,7 @@ class Version(NamedTuple):
         except OSError:
             return False
         found = re.search(self.pattern, said)
-        return bool(found) and _numbers(found[1]) >= _numbers(self.least)
+        return found is not None and _numbers(found[1]) >= _numbers(self.least)
 
 
 class Program(NamedTuple):
