@@ -1,0 +1,164 @@
+// This file owns the reading of a query's result, across lost connections as if there had been none.
+
+package factstr
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	factstrv1 "github.com/factstr/factstr-grpc/clients/go/factstr/v1"
+)
+
+// QueryOption is which part of a result Query returns.
+type QueryOption func(*factstrv1.QueryRequest)
+
+// Limit returns at most so many facts; 0 returns none, only the context version.
+func Limit(limit uint64) QueryOption {
+	return func(request *factstrv1.QueryRequest) { request.Limit = &limit }
+}
+
+// Descending returns the newest facts first.
+func Descending() QueryOption {
+	return func(request *factstrv1.QueryRequest) { request.Order = factstrv1.Order_ORDER_DESCENDING }
+}
+
+// Before returns only facts strictly before a sequence number. It never narrows the context version.
+func Before(sequenceNumber uint64) QueryOption {
+	return func(request *factstrv1.QueryRequest) { request.BeforeSequenceNumber = &sequenceNumber }
+}
+
+// QueryResult is the facts that a query returns: one snapshot, read from the server as they are iterated, in bounded
+// memory. It is for one goroutine; Close may be called by any.
+type QueryResult struct {
+	store  *Store
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	// What is still to be asked for, should the call be interrupted.
+	request *factstrv1.QueryRequest
+	calls   receiver[*factstrv1.QueryResponse]
+	started bool
+	records []EventRecord
+	version uint64
+	last    uint64
+}
+
+// Query returns the facts that match, oldest first unless Descending. It waits for the first part of the result, so that
+// the context version is known and an error belongs to the query itself. Without a deadline of the context, the store's
+// timeout bounds each wait for the server, not the whole reading.
+func (s *Store) Query(ctx context.Context, query Query, options ...QueryOption) (*QueryResult, error) {
+	message, err := query.message()
+	if err != nil {
+		return nil, err
+	}
+	request := &factstrv1.QueryRequest{Query: message, Order: factstrv1.Order_ORDER_ASCENDING}
+	for _, option := range options {
+		option(request)
+	}
+	if _, err := encodedSize(request); err != nil {
+		return nil, err
+	}
+	result := &QueryResult{store: s, request: request}
+	result.calls.open = func(ctx context.Context) (func() (*factstrv1.QueryResponse, error), error) {
+		call, err := s.events.Query(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return call.Recv, nil
+	}
+	result.ctx, result.cancel = context.WithCancelCause(ctx)
+	if err := result.advance(); err != nil && !errors.Is(err, io.EOF) {
+		result.Close()
+		return nil, err
+	}
+	return result, nil
+}
+
+// ContextVersion returns the version of the full context in this snapshot; 0 when no fact matches.
+func (r *QueryResult) ContextVersion() uint64 { return r.version }
+
+// LastReturnedSequenceNumber returns the last fact received so far, in the order asked; 0 while there was none.
+func (r *QueryResult) LastReturnedSequenceNumber() uint64 { return r.last }
+
+// Close ends the reading before its end. Harmless after it, and again.
+func (r *QueryResult) Close() { r.cancel(closed("result")) }
+
+// Records iterates the facts, once. Leaving the loop closes the result; an error ends it.
+func (r *QueryResult) Records() iter.Seq2[EventRecord, error] {
+	return func(yield func(EventRecord, error) bool) {
+		defer r.Close()
+		for {
+			for len(r.records) > 0 {
+				record := r.records[0]
+				r.records = r.records[1:]
+				if !yield(record, nil) {
+					return
+				}
+			}
+			if err := r.advance(); errors.Is(err, io.EOF) {
+				return
+			} else if err != nil {
+				yield(EventRecord{}, err)
+				return
+			}
+		}
+	}
+}
+
+// advance takes in the next message, through as many calls as it takes; io.EOF at the end.
+func (r *QueryResult) advance() error {
+	attempts := r.store.attempts(r.ctx, effectNone)
+	if err := attempts.begin(r.ctx); err != nil {
+		return err
+	}
+	for {
+		message, err := r.calls.receive(r.ctx, r.ctx, attempts.attemptEnd(), errTimeout)
+		if err == nil {
+			r.take(message)
+			return nil
+		}
+		if errors.Is(err, io.EOF) || r.isComplete() {
+			return io.EOF
+		}
+		if err := attempts.pause(r.ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+// take takes in a message, and narrows what would still have to be asked for to what has not come yet.
+func (r *QueryResult) take(message *factstrv1.QueryResponse) {
+	if !r.started {
+		r.started = true
+		r.version = message.GetCurrentContextVersion()
+		// The log is immutable: the rest of a snapshot is what it has up to its context version.
+		end := r.version + 1
+		if r.request.BeforeSequenceNumber != nil {
+			end = min(end, r.request.GetBeforeSequenceNumber())
+		}
+		r.request.BeforeSequenceNumber = &end
+	}
+	r.records = recordsOf(message.GetEventRecords())
+	if len(r.records) == 0 {
+		return
+	}
+	r.last = r.records[len(r.records)-1].SequenceNumber
+	if r.request.Order == factstrv1.Order_ORDER_DESCENDING {
+		r.request.BeforeSequenceNumber = &r.last
+	} else {
+		r.request.Query.MinSequenceNumber = &r.last
+	}
+	if r.request.Limit != nil {
+		left := r.request.GetLimit() - uint64(len(r.records))
+		r.request.Limit = &left
+	}
+}
+
+// isComplete tells whether nothing is left to be asked for.
+func (r *QueryResult) isComplete() bool {
+	after, before := r.request.GetQuery().GetMinSequenceNumber(), r.request.GetBeforeSequenceNumber()
+	noneLeft := r.request.Limit != nil && r.request.GetLimit() == 0
+	return r.started && (noneLeft || before <= after || before-after == 1)
+}
