@@ -26,6 +26,8 @@ const (
 	usualHeartbeat = 10 * time.Second
 )
 
+var errSilence = status.Error(codes.Unavailable, "the server said nothing for longer than its heartbeats allow")
+
 // errStreamClosed ends a stream that its caller has closed.
 var errStreamClosed = closed("stream")
 
@@ -158,17 +160,14 @@ func (f *following) advance(ctx context.Context, isEnough func() bool) error {
 			return ended(ctx)
 		}
 		message, err := f.receive(ctx)
-		switch {
-		case err == nil:
-			err = f.take(message)
-		case f.calls.isUnderWay():
-			// Only the wait was left.
-			err = nil
-		default:
-			err = f.pauseAfter(ctx, err)
-		}
-		if err != nil && ctx.Err() == nil {
-			f.end(err)
+		if err == nil {
+			if err := f.take(message); err != nil {
+				f.end(err)
+			}
+		} else if !f.calls.isUnderWay() { // Else only the wait was left.
+			if err := f.pauseAfter(ctx, err); err != nil && ctx.Err() == nil {
+				f.end(err)
+			}
 		}
 	}
 }
@@ -183,7 +182,7 @@ func (f *following) has(isEnough func() bool) bool {
 // answered by the nearest proxy, and for a server whose own work hangs.
 func (f *following) receive(ctx context.Context) (message, error) {
 	patience := heartbeatsMissed*f.heartbeat + silenceGrace
-	before, silence := time.Now().Add(patience), status.Errorf(codes.Unavailable, "the server said nothing for %v", patience)
+	before, silence := time.Now().Add(patience), errSilence
 	if f.attempts != nil && !f.has(func() bool { return f.isOpen }) {
 		if end := f.attempts.attemptEnd(); !end.IsZero() && end.Before(before) {
 			before = end

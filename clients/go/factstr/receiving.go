@@ -4,6 +4,7 @@ package factstr
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -69,10 +70,11 @@ func (r *receiver[M]) begin(life context.Context, before time.Time) {
 	if r.recv == nil {
 		r.ctx, r.end = context.WithCancel(life)
 	}
-	r.waiting = time.NewTimer(time.Until(before))
-	if before.IsZero() {
-		r.waiting.Stop()
+	wait := time.Duration(math.MaxInt64)
+	if !before.IsZero() {
+		wait = time.Until(before)
 	}
+	r.waiting = time.NewTimer(wait)
 	arriving, ctx, recv := make(chan received[M], 1), r.ctx, r.recv
 	r.arriving = arriving
 	go func() {
