@@ -12,21 +12,23 @@ import (
 )
 
 // QueryOption is which part of a result Query returns.
-type QueryOption func(*factstrv1.QueryRequest)
+type QueryOption func(*querySettings)
+
+type querySettings struct {
+	limit      *uint64
+	before     *uint64
+	descending bool
+}
 
 // Limit returns at most so many facts; 0 returns none, only the context version.
-func Limit(limit uint64) QueryOption {
-	return func(request *factstrv1.QueryRequest) { request.Limit = &limit }
-}
+func Limit(limit uint64) QueryOption { return func(s *querySettings) { s.limit = &limit } }
 
 // Descending returns the newest facts first.
-func Descending() QueryOption {
-	return func(request *factstrv1.QueryRequest) { request.Order = factstrv1.Order_ORDER_DESCENDING }
-}
+func Descending() QueryOption { return func(s *querySettings) { s.descending = true } }
 
 // Before returns only facts strictly before a sequence number. It never narrows the context version.
 func Before(sequenceNumber uint64) QueryOption {
-	return func(request *factstrv1.QueryRequest) { request.BeforeSequenceNumber = &sequenceNumber }
+	return func(s *querySettings) { s.before = &sequenceNumber }
 }
 
 // QueryResult is the facts that a query returns: one snapshot, read from the server as they are iterated, in bounded
@@ -49,13 +51,19 @@ type QueryResult struct {
 // the context version is known and an error belongs to the query itself. Without a deadline of the context, the store's
 // timeout bounds each wait for the server, not the whole reading.
 func (s *Store) Query(ctx context.Context, query Query, options ...QueryOption) (*QueryResult, error) {
+	var settings querySettings
+	for _, option := range options {
+		option(&settings)
+	}
 	message, err := query.message()
 	if err != nil {
 		return nil, err
 	}
-	request := &factstrv1.QueryRequest{Query: message, Order: factstrv1.Order_ORDER_ASCENDING}
-	for _, option := range options {
-		option(request)
+	request := &factstrv1.QueryRequest{
+		Query: message, Limit: settings.limit, Order: factstrv1.Order_ORDER_ASCENDING, BeforeSequenceNumber: settings.before,
+	}
+	if settings.descending {
+		request.Order = factstrv1.Order_ORDER_DESCENDING
 	}
 	if _, err := encodedSize(request); err != nil {
 		return nil, err
@@ -69,7 +77,7 @@ func (s *Store) Query(ctx context.Context, query Query, options ...QueryOption) 
 		return call.Recv, nil
 	}
 	result.ctx, result.cancel = context.WithCancelCause(ctx)
-	if err := result.advance(); err != nil && !errors.Is(err, io.EOF) {
+	if err := result.advance(); err != nil {
 		result.Close()
 		return nil, err
 	}
@@ -119,7 +127,8 @@ func (r *QueryResult) advance() error {
 			r.take(message)
 			return nil
 		}
-		if errors.Is(err, io.EOF) || r.isComplete() {
+		// An end before the first message is none: even an empty result has one.
+		if r.started && errors.Is(err, io.EOF) || r.isComplete() {
 			return io.EOF
 		}
 		if err := attempts.pause(r.ctx, err); err != nil {
