@@ -3,6 +3,7 @@
 package factstr
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,14 +99,15 @@ type FieldViolation struct {
 
 // Error returns the message, with the reason or else the status.
 func (e *Error) Error() string {
-	name := e.Reason
-	if name == "" {
-		name = e.Code.String()
-	}
-	if e.Kind == ErrOutcomeUnknown {
+	name := cmp.Or(e.Reason, e.Code.String())
+	switch e.Kind {
+	case ErrUsage, ErrClosed:
+		return "factstr: " + e.Message
+	case ErrOutcomeUnknown:
 		return fmt.Sprintf("factstr: %s (%s; it may or may not have been committed)", e.Message, name)
+	default:
+		return fmt.Sprintf("factstr: %s (%s)", e.Message, name)
 	}
-	return fmt.Sprintf("factstr: %s (%s)", e.Message, name)
 }
 
 // Unwrap returns the kind, and where there is one the [ConflictError] or the error of the context.

@@ -1,3 +1,5 @@
+// This file owns the examples of the documentation and the README, and the server that they run on.
+
 package factstr_test
 
 import (

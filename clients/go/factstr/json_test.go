@@ -1,3 +1,5 @@
+// This file owns the tests of payloads, against a server.
+
 package factstr_test
 
 import (

@@ -1,3 +1,5 @@
+// This file owns that the README shows only what is compiled and run.
+
 package factstr_test
 
 import (

@@ -1,3 +1,5 @@
+// This file owns the tests of when a call is repeated, and of what its failure means.
+
 package factstr
 
 import (

@@ -1,3 +1,5 @@
+// This file owns the tests of how a stream waits, against a server that follows a script, in a time of its own.
+
 package factstr
 
 import (

@@ -1,3 +1,5 @@
+// This file owns the tests of what Connect takes and refuses.
+
 package factstr
 
 import (

@@ -1,3 +1,5 @@
+// This file owns the tests of the servers that tests start.
+
 package factstrtest_test
 
 import (

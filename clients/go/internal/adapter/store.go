@@ -1,3 +1,5 @@
+// This file owns what is done with a connected store.
+
 package main
 
 import (

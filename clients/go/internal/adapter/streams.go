@@ -1,3 +1,5 @@
+// This file owns what is done with streams of both kinds.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// This file owns the way between requests, answers and the values of the client.
+
 package main
 
 import (
