@@ -31,27 +31,7 @@ type DurableStream struct {
 
 // StreamAllDurable consumes every batch under a name: StreamToDurable with the query for everything.
 func (s *Store) StreamAllDurable(ctx context.Context, name string, options ...DurableOption) (*DurableStream, error) {
-	return s.streamAllDurable(ctx, name, settingsOf(options))
-}
-
-// StreamToDurable consumes the batches that match under a name, after the cursor that the store keeps for it. When it
-// returns, this consumer has the name's lease. A name is bound to its query; another one is ErrQueryMismatch. The context
-// is the stream's: it ends with it.
-func (s *Store) StreamToDurable(
-	ctx context.Context, name string, query Query, options ...DurableOption,
-) (*DurableStream, error) {
-	return s.streamToDurable(ctx, name, query, settingsOf(options))
-}
-
-func settingsOf[O ProjectOption](options []O) streamSettings {
-	var settings streamSettings
-	for _, option := range options {
-		option.project(&settings)
-	}
-	return settings
-}
-
-func (s *Store) streamAllDurable(ctx context.Context, name string, settings streamSettings) (*DurableStream, error) {
+	settings := settingsOf(options)
 	request := &factstrv1.StreamAllDurableRequest{
 		DurableStream:            name,
 		MaxUnacknowledgedBatches: settings.maxUnacknowledged,
@@ -72,6 +52,23 @@ func (s *Store) streamAllDurable(ctx context.Context, name string, settings stre
 		}
 		return messages(s.events.StreamAllDurable(ctx, request))
 	})
+}
+
+// StreamToDurable consumes the batches that match under a name, after the cursor that the store keeps for it. When it
+// returns, this consumer has the name's lease. A name is bound to its query; another one is ErrQueryMismatch. The context
+// is the stream's: it ends with it.
+func (s *Store) StreamToDurable(
+	ctx context.Context, name string, query Query, options ...DurableOption,
+) (*DurableStream, error) {
+	return s.streamToDurable(ctx, name, query, settingsOf(options))
+}
+
+func settingsOf[O ProjectOption](options []O) streamSettings {
+	var settings streamSettings
+	for _, option := range options {
+		option.project(&settings)
+	}
+	return settings
 }
 
 func (s *Store) streamToDurable(
