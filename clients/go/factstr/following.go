@@ -38,6 +38,9 @@ type message interface {
 	GetCheckpoint() *factstrv1.Checkpoint
 }
 
+// opener opens a call and returns what receives its messages.
+type opener = func(context.Context) (recv func() (message, error), err error)
+
 // beginning is what both kinds of streams say first, in each call.
 type beginning interface {
 	GetStoreId() string
@@ -74,7 +77,7 @@ type following struct {
 }
 
 // follow opens a stream: from then on the context ends it.
-func (f *following) follow(ctx context.Context, s *Store, open func(context.Context) (func() (message, error), error)) error {
+func (f *following) follow(ctx context.Context, s *Store, open opener) error {
 	f.store = s
 	f.calls.open = open
 	f.heartbeat = usualHeartbeat

@@ -22,6 +22,7 @@ type DurableOption interface {
 // ProjectOption is how Project projects: any DurableOption, and StopWhenCaughtUp.
 type ProjectOption interface{ project(*streamSettings) }
 
+// streamSettings are of all of them; an option is of those whose interface it has.
 type streamSettings struct {
 	after             *uint64
 	atHead            bool
@@ -111,7 +112,7 @@ func (s *Store) StreamTo(ctx context.Context, query Query, options ...StreamOpti
 
 // streamLive opens a stream whose request holds its position at `after`.
 func (s *Store) streamLive(
-	ctx context.Context, options []StreamOption, after **uint64, open func(context.Context) (func() (message, error), error),
+	ctx context.Context, options []StreamOption, after **uint64, open opener,
 ) (*Stream, error) {
 	var settings streamSettings
 	for _, option := range options {
