@@ -22,7 +22,7 @@ export interface NewEvent {
    * Anything about the fact that no query selects by: at most 64 entries, keys of 1 to 128
    * characters, values of at most 16 KiB, no U+0000.
    */
-  metadata: { [key: string]: string };
+  metadata: Map<string, string>;
 }
 
 export interface NewEvent_MetadataEntry {
@@ -44,7 +44,7 @@ export interface EventRecord {
   /** As appended. */
   eventType: string;
   /** As appended. */
-  metadata: { [key: string]: string };
+  metadata: Map<string, string>;
   /** As appended, byte for byte. */
   payload: string;
 }
@@ -96,7 +96,7 @@ export interface EventQuery {
 }
 
 function createBaseNewEvent(): NewEvent {
-  return { eventType: "", payload: "", metadata: {} };
+  return { eventType: "", payload: "", metadata: new Map() };
 }
 
 export const NewEvent: MessageFns<NewEvent> = {
@@ -107,7 +107,7 @@ export const NewEvent: MessageFns<NewEvent> = {
     if (message.payload !== "") {
       writer.uint32(18).string(message.payload);
     }
-    globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
+    message.metadata.forEach((value, key) => {
       NewEvent_MetadataEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
     });
     return writer;
@@ -149,7 +149,7 @@ export const NewEvent: MessageFns<NewEvent> = {
 
             const entry3 = NewEvent_MetadataEntry.decode(reader, reader.uint32());
             if (entry3.value !== undefined) {
-              message.metadata[entry3.key] = entry3.value;
+              message.metadata.set(entry3.key, entry3.value);
             }
             continue;
           }
@@ -172,15 +172,15 @@ export const NewEvent: MessageFns<NewEvent> = {
     const message = createBaseNewEvent();
     message.eventType = object.eventType ?? "";
     message.payload = object.payload ?? "";
-    message.metadata = (globalThis.Object.entries(object.metadata ?? {}) as [string, string][]).reduce(
-      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+    message.metadata = (() => {
+      const m = new Map();
+      (object.metadata as Map<string, string> ?? new Map()).forEach((value, key) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          m.set(key, globalThis.String(value));
         }
-        return acc;
-      },
-      {},
-    );
+      });
+      return m;
+    })();
     return message;
   },
 };
@@ -253,7 +253,7 @@ export const NewEvent_MetadataEntry: MessageFns<NewEvent_MetadataEntry> = {
 };
 
 function createBaseEventRecord(): EventRecord {
-  return { sequenceNumber: 0n, occurredAt: undefined, eventType: "", metadata: {}, payload: "" };
+  return { sequenceNumber: 0n, occurredAt: undefined, eventType: "", metadata: new Map(), payload: "" };
 }
 
 export const EventRecord: MessageFns<EventRecord> = {
@@ -270,7 +270,7 @@ export const EventRecord: MessageFns<EventRecord> = {
     if (message.eventType !== "") {
       writer.uint32(26).string(message.eventType);
     }
-    globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
+    message.metadata.forEach((value, key) => {
       EventRecord_MetadataEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
     });
     if (message.payload !== "") {
@@ -323,7 +323,7 @@ export const EventRecord: MessageFns<EventRecord> = {
 
             const entry4 = EventRecord_MetadataEntry.decode(reader, reader.uint32());
             if (entry4.value !== undefined) {
-              message.metadata[entry4.key] = entry4.value;
+              message.metadata.set(entry4.key, entry4.value);
             }
             continue;
           }
@@ -359,15 +359,15 @@ export const EventRecord: MessageFns<EventRecord> = {
       ? Timestamp.fromPartial(object.occurredAt)
       : undefined;
     message.eventType = object.eventType ?? "";
-    message.metadata = (globalThis.Object.entries(object.metadata ?? {}) as [string, string][]).reduce(
-      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+    message.metadata = (() => {
+      const m = new Map();
+      (object.metadata as Map<string, string> ?? new Map()).forEach((value, key) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          m.set(key, globalThis.String(value));
         }
-        return acc;
-      },
-      {},
-    );
+      });
+      return m;
+    })();
     message.payload = object.payload ?? "";
     return message;
   },

@@ -135,7 +135,7 @@ export interface AppendFailure {
   /** For people. */
   message: string;
   /** The metadata of the ErrorInfo. */
-  metadata: { [key: string]: string };
+  metadata: Map<string, string>;
   /** Which fields were invalid, at most 8. */
   fieldViolations: FieldViolation[];
   /** When to try again, where that makes sense. */
@@ -971,7 +971,7 @@ function createBaseAppendFailure(): AppendFailure {
     code: 0,
     reason: 0,
     message: "",
-    metadata: {},
+    metadata: new Map(),
     fieldViolations: [],
     retryDelay: undefined,
     conflict: undefined,
@@ -989,7 +989,7 @@ export const AppendFailure: MessageFns<AppendFailure> = {
     if (message.message !== "") {
       writer.uint32(26).string(message.message);
     }
-    globalThis.Object.entries(message.metadata).forEach(([key, value]: [string, string]) => {
+    message.metadata.forEach((value, key) => {
       AppendFailure_MetadataEntry.encode({ key: key as any, value }, writer.uint32(34).fork()).join();
     });
     for (const v of message.fieldViolations) {
@@ -1048,7 +1048,7 @@ export const AppendFailure: MessageFns<AppendFailure> = {
 
             const entry4 = AppendFailure_MetadataEntry.decode(reader, reader.uint32());
             if (entry4.value !== undefined) {
-              message.metadata[entry4.key] = entry4.value;
+              message.metadata.set(entry4.key, entry4.value);
             }
             continue;
           }
@@ -1096,15 +1096,15 @@ export const AppendFailure: MessageFns<AppendFailure> = {
     message.code = object.code ?? 0;
     message.reason = object.reason ?? 0;
     message.message = object.message ?? "";
-    message.metadata = (globalThis.Object.entries(object.metadata ?? {}) as [string, string][]).reduce(
-      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+    message.metadata = (() => {
+      const m = new Map();
+      (object.metadata as Map<string, string> ?? new Map()).forEach((value, key) => {
         if (value !== undefined) {
-          acc[key] = globalThis.String(value);
+          m.set(key, globalThis.String(value));
         }
-        return acc;
-      },
-      {},
-    );
+      });
+      return m;
+    })();
     message.fieldViolations = object.fieldViolations?.map((e) => FieldViolation.fromPartial(e)) || [];
     message.retryDelay = (object.retryDelay !== undefined && object.retryDelay !== null)
       ? Duration.fromPartial(object.retryDelay)
