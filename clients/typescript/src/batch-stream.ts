@@ -1,0 +1,170 @@
+/** Owns the reading of streams: one call after the other, as batches are asked for. */
+import { type ClientReadableStream, status } from "@grpc/grpc-js";
+
+import { type Calls, Receiving } from "./calls.js";
+import { Ending, pause } from "./ending.js";
+import { Interrupted, isFailure } from "./failure.js";
+import type { CommittedBatch, Following, StreamMessage } from "./following.js";
+import { Turns } from "./turns.js";
+
+/** How to take up a stream again, and how to end it. */
+export interface FollowOptions {
+  /** Give up after so many milliseconds of interruption in which the stream did not come further; never by itself. */
+  readonly giveUpAfter?: number | undefined;
+  /** Ends the stream, also while it is being opened: whoever reads it gets the signal's reason as an error. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The reason of a stream that was closed: whoever reads it comes to its end. */
+const CLOSED = Symbol("closed");
+
+/**
+ * Committed batches in commit order, for as long as it takes: iterated with `for await`. Leaving the loop closes the
+ * stream; otherwise leave it with `close()` or `await using`.
+ */
+export class BatchStream<Batch extends CommittedBatch, State extends Following<Batch> = Following<Batch>>
+  implements AsyncIterableIterator<Batch, undefined>, AsyncDisposable
+{
+  /** @internal */
+  protected readonly following: State;
+  readonly #openCall: () => ClientReadableStream<StreamMessage>;
+  readonly #ending: Ending;
+  readonly #turns = new Turns();
+  #call: Receiving<StreamMessage> | undefined;
+  #isTold = false;
+
+  /** @internal */
+  constructor(
+    calls: Calls,
+    following: State,
+    openCall: () => ClientReadableStream<StreamMessage>,
+    signal: AbortSignal | undefined,
+  ) {
+    this.following = following;
+    this.#openCall = openCall;
+    this.#ending = new Ending(calls.closing, signal);
+    this.#ending.signal.addEventListener("abort", () => {
+      this.#call?.cancel();
+      this.ended();
+    });
+  }
+
+  /**
+   * Reads until registration is active, so that what is appended from then on is delivered.
+   *
+   * @internal
+   */
+  async open(): Promise<this> {
+    await this.#turns.take(() => this.#advance(() => this.following.resumption.isOpen));
+    return this;
+  }
+
+  /** Everything up to it was handed over or does not match. */
+  get position(): bigint {
+    return this.following.position ?? 0n;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /**
+   * Returns the next batch; done when the stream is closed.
+   *
+   * @throws {FactstrError} what will not pass; then the stream is closed
+   */
+  next(): Promise<IteratorResult<Batch, undefined>> {
+    return this.#next(this.following.hasBatch);
+  }
+
+  /** Closes the stream: a loop that is left calls it. */
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    await this.close();
+    return { done: true, value: undefined };
+  }
+
+  /** Returns the batches up to the head, and stops there; the stream itself then goes on, also when the loop is left. */
+  untilCaughtUp(): AsyncIterableIterator<Batch, undefined> {
+    const batches: AsyncIterableIterator<Batch, undefined> = {
+      [Symbol.asyncIterator]: () => batches,
+      next: () => this.#next(this.following.hasBatchOrCaughtUp),
+    };
+    return batches;
+  }
+
+  /** Ends the stream, also for whoever is reading it. Harmless after the end, and again. */
+  close(): Promise<void> {
+    this.end(CLOSED);
+    return Promise.resolve();
+  }
+
+  /** Closes it at the end of an `await using` block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /**
+   * Ends the stream for a reason that whoever is reading it is to know.
+   *
+   * @internal
+   */
+  protected end(reason: unknown): void {
+    this.#ending.end(reason);
+  }
+
+  /**
+   * Is called once, when the stream has ended for whatever reason.
+   *
+   * @internal
+   */
+  protected ended(): void {
+    // Nothing is to be done for a live stream.
+  }
+
+  #next(isEnough: () => boolean): Promise<IteratorResult<Batch, undefined>> {
+    return this.#turns.take(async () => {
+      const value = (await this.#advance(isEnough)) ? this.following.handOver() : undefined;
+      return value === undefined ? { done: true, value } : { done: false, value };
+    });
+  }
+
+  /** Reads until it is enough, through as many calls as it takes; returns false when the stream has ended. */
+  async #advance(isEnough: () => boolean): Promise<boolean> {
+    const { signal } = this.#ending;
+    while (!signal.aborted) {
+      if (isEnough()) {
+        return true;
+      }
+      try {
+        await this.#receive();
+      } catch (error) {
+        // The first reason stays: what the end itself has caused is none.
+        this.end(error);
+      }
+    }
+    if (this.#isTold || signal.reason === CLOSED) {
+      return false;
+    }
+    this.#isTold = true;
+    throw signal.reason;
+  }
+
+  async #receive(): Promise<void> {
+    const { resumption } = this.following;
+    try {
+      this.#call ??= new Receiving(this.#openCall());
+      const message = await this.#call.next(resumption.patience(), status.UNAVAILABLE);
+      if (message === undefined) {
+        throw new Interrupted("the stream ended without a reason");
+      }
+      this.following.take(message);
+    } catch (failure) {
+      if (!isFailure(failure) || this.#ending.signal.aborted) {
+        throw failure;
+      }
+      this.#call = undefined;
+      this.following.interrupted();
+      await pause(resumption.delayAfter(failure), this.#ending.signal);
+    }
+  }
+}

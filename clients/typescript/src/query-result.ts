@@ -1,0 +1,144 @@
+/** Owns the reading of a query's result, across lost connections. */
+import { status } from "@grpc/grpc-js";
+
+import { type Calls, Receiving } from "./calls.js";
+import { Ending, pause } from "./ending.js";
+import type { EventRecord } from "./event.js";
+import { isFailure } from "./failure.js";
+import type { QueryResponse } from "./generated/factstr/v1/event_store_service.js";
+import type { Reading } from "./reading.js";
+import { Attempts } from "./retry.js";
+import { Turns } from "./turns.js";
+
+/**
+ * The facts that a query returns, in one snapshot: read as they are iterated, once, in bounded memory. A lost connection
+ * does not show. Leaving the loop early ends it; without a loop, `close` does.
+ */
+export class QueryResult implements AsyncIterableIterator<EventRecord, undefined>, AsyncDisposable {
+  readonly #calls: Calls;
+  readonly #reading: Reading;
+  readonly #timeout: number;
+  readonly #ending: Ending;
+  readonly #turns = new Turns();
+  #call: Receiving<QueryResponse> | undefined;
+  #records: readonly EventRecord[] = [];
+  #handedOver = 0;
+  #isOver = false;
+
+  /** @internal */
+  constructor(calls: Calls, reading: Reading, timeout: number, signal: AbortSignal | undefined) {
+    this.#calls = calls;
+    this.#reading = reading;
+    this.#timeout = timeout;
+    this.#ending = new Ending(calls.closing, signal);
+    this.#ending.signal.addEventListener("abort", () => this.#call?.cancel());
+  }
+
+  /**
+   * Returns the version of the full context in this snapshot, once it is known; `undefined` when no fact matches.
+   *
+   * @throws {FactstrError} as reading does
+   */
+  contextVersion(): Promise<bigint | undefined> {
+    return this.#turns.take(async () => {
+      if (!this.#reading.isStarted) {
+        await this.#receive();
+      }
+      return this.#reading.contextVersion;
+    });
+  }
+
+  /** The last fact received so far, in the order asked; `undefined` while there was none. */
+  get lastReturnedSequenceNumber(): bigint | undefined {
+    return this.#reading.lastReturned;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  /** Returns the next fact. */
+  next(): Promise<IteratorResult<EventRecord, undefined>> {
+    return this.#turns.take(async () => {
+      while (this.#handedOver === this.#records.length && !this.#isOver) {
+        await this.#receive();
+      }
+      const value = this.#records[this.#handedOver];
+      if (value === undefined) {
+        return { done: true, value };
+      }
+      this.#handedOver += 1;
+      return { done: false, value };
+    });
+  }
+
+  /** Stops reading, as `close` does: a loop that is left calls it. */
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    await this.close();
+    return { done: true, value: undefined };
+  }
+
+  /** Stops reading, and the server stops sending. Harmless after the end, and again. */
+  close(): Promise<void> {
+    this.#end();
+    this.#ending.end(CLOSED);
+    return Promise.resolve();
+  }
+
+  /** Closes it at the end of an `await using` block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#records = [];
+    this.#handedOver = 0;
+    this.#ending.release();
+  }
+
+  /** Takes in the next message, with repetitions and a time of its own; or takes note that there is none. */
+  async #receive(): Promise<void> {
+    const attempts = new Attempts(this.#calls.connection.retries, this.#timeout, "none");
+    try {
+      while (!this.#isOver) {
+        try {
+          this.#ending.signal.throwIfAborted();
+          await this.#take(attempts);
+          return;
+        } catch (failure) {
+          if (!isFailure(failure) || this.#ending.signal.aborted) {
+            throw failure;
+          }
+          this.#call = undefined;
+          await pause(attempts.delayAfter(failure), this.#ending.signal);
+        }
+      }
+    } catch (error) {
+      this.#end();
+      if (this.#ending.signal.reason !== CLOSED) {
+        throw this.#ending.signal.aborted ? this.#ending.signal.reason : error;
+      }
+    }
+  }
+
+  async #take(attempts: Attempts): Promise<void> {
+    if (this.#call === undefined) {
+      const request = this.#reading.request();
+      if (request === undefined) {
+        this.#end();
+        return;
+      }
+      this.#call = new Receiving(this.#calls.stubs.eventStore.query(request));
+    }
+    const message = await this.#call.next(attempts.remaining(), status.DEADLINE_EXCEEDED);
+    if (message === undefined) {
+      this.#end();
+    } else if (!this.#isOver) {
+      this.#records = this.#reading.take(message);
+      this.#handedOver = 0;
+    }
+  }
+}
+
+const CLOSED = Symbol("closed");

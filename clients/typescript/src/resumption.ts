@@ -1,0 +1,77 @@
+/** Owns when an interrupted stream is taken up again, after how long, and how long a silence is an interruption. */
+import type { Connection } from "./connection.js";
+import type { Failure } from "./failure.js";
+import type { Duration } from "./generated/google/protobuf/duration.js";
+import { milliseconds } from "./milliseconds.js";
+import { Attempts, LastingAttempts } from "./retry.js";
+
+const HEARTBEATS_MISSED = 3;
+/** Milliseconds beyond the heartbeats, for a server, a network or a caller's machine that is busy. */
+const GRACE = 5_000;
+/** Milliseconds between the messages of a server that has not said yet how often they come. */
+const USUAL_HEARTBEAT = 10_000;
+
+/**
+ * One stream's way through interruptions. Until it has begun, the ordinary limits of a call hold. From then on it is
+ * taken up again for as long as it takes, or for `giveUpAfter` milliseconds in which it did not come further.
+ */
+export class Resumption {
+  /** Whether a call is under way that has begun to deliver. */
+  isOpen = false;
+  #heartbeat = USUAL_HEARTBEAT;
+  #hasBegun = false;
+  #attempts: Attempts | undefined;
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly endedLeases: ReadonlySet<string>,
+    private readonly giveUpAfter: number | undefined,
+  ) {
+    this.#attempts = this.ordinaryAttempts();
+  }
+
+  /** Takes note that a call has begun to deliver, and how often it says something from now on. */
+  opened(heartbeatInterval: Duration | undefined): void {
+    this.#heartbeat = (heartbeatInterval && milliseconds(heartbeatInterval)) || USUAL_HEARTBEAT;
+    this.isOpen = true;
+    if (!this.#hasBegun) {
+      this.#hasBegun = true;
+      this.#attempts = undefined;
+    }
+  }
+
+  /** Takes note of a sign of life that is more than a beginning: a server may fail after each of those. */
+  progressed(): void {
+    this.#attempts = undefined;
+  }
+
+  /** Takes note that the stream is to wait for its turn: from now on it lasts as one that has begun. */
+  waits(): void {
+    this.#hasBegun = true;
+    this.#attempts = undefined;
+  }
+
+  /** Returns how many milliseconds to wait for the next message. */
+  patience(): number {
+    const left = this.isOpen || this.#attempts === undefined ? Infinity : this.#attempts.remaining();
+    return Math.min(left, HEARTBEATS_MISSED * this.#heartbeat + GRACE);
+  }
+
+  /** Returns how many milliseconds to wait before the next call; throws the error when there is none. */
+  delayAfter(failure: Failure): number {
+    this.isOpen = false;
+    this.#attempts ??= this.attempts();
+    return this.#attempts.delayAfter(failure);
+  }
+
+  /** Returns the attempts of a call that belongs to the stream: as lasting as the stream itself. */
+  attempts(): Attempts {
+    const { retries, timeout } = this.connection;
+    return this.#hasBegun ? new LastingAttempts(retries, timeout, this.giveUpAfter) : this.ordinaryAttempts();
+  }
+
+  /** Returns the attempts that any other call has. */
+  ordinaryAttempts(): Attempts {
+    return new Attempts(this.connection.retries, this.connection.timeout, "none", this.endedLeases);
+  }
+}
