@@ -84,8 +84,8 @@ export class Calls {
     const ending = new Ending(this.closing, signal);
     try {
       for (;;) {
-        if (ending.signal.aborted) {
-          throw attempts.notSent(ending.signal.reason);
+        if (ending.isOver()) {
+          throw attempts.notSent(ending.reason);
         }
         try {
           return await this.#send(method, request, attempts.remaining(), ending.signal);
@@ -93,8 +93,8 @@ export class Calls {
           if (!isFailure(failure)) {
             throw failure;
           }
-          if (ending.signal.aborted && failure.code === status.CANCELLED) {
-            throw attempts.cutOff(ending.signal.reason);
+          if (ending.isOver() && failure.code === status.CANCELLED) {
+            throw attempts.cutOff(ending.reason);
           }
           await pause(attempts.delayAfter(failure), ending.signal);
         }
@@ -177,19 +177,15 @@ export class Receiving<Message> {
    * thrown as a failure with the code.
    */
   async next(milliseconds: number, code: status): Promise<Message | undefined> {
-    let isSilent = false;
+    let silence: Interrupted | undefined;
     const waiting = timer(milliseconds, () => {
-      isSilent = true;
+      silence = new Interrupted(`the server said nothing for ${Math.round(milliseconds)} ms`, code);
       this.cancel();
     });
     try {
-      const { value } = await this.#messages.next();
-      return value;
+      return (await this.#messages.next()).value;
     } catch (failure) {
-      if (isSilent) {
-        throw new Interrupted(`the server said nothing for ${Math.round(milliseconds)} ms`, code);
-      }
-      throw failure;
+      throw silence ?? failure;
     } finally {
       clearTimeout(waiting);
     }

@@ -59,7 +59,7 @@ export class DurableStream extends BatchStream<DurableBatch, Consuming> {
    */
   async acknowledge(
     batch: DurableBatch,
-    { signal }: { readonly signal?: AbortSignal } = {},
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<bigint> {
     await this.#acknowledge(batch, this.following.resumption.attempts(), signal);
     return this.cursor;

@@ -25,6 +25,16 @@ export class Ending {
     return this.#controller.signal;
   }
 
+  /** Tells whether it has ended. */
+  isOver(): boolean {
+    return this.signal.aborted;
+  }
+
+  /** Why it has ended. */
+  get reason(): unknown {
+    return this.signal.reason as unknown;
+  }
+
   /** Ends it, unless it has ended: the first reason stays. */
   end(reason: unknown): void {
     this.#controller.abort(reason);

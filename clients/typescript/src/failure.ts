@@ -124,7 +124,7 @@ export function errorFrom(failure: Failure, appending: boolean): FactstrError {
   const isOurs = info?.domain === "factstr" && info.reason !== "";
   const reason = isOurs ? info.reason : undefined;
   const delay = find(details, "google.rpc.RetryInfo", RetryInfo)?.retryDelay;
-  const code = (status[failure.code] ?? "UNKNOWN") as StatusCode;
+  const code = (failure.code in status ? status[failure.code] : "UNKNOWN") as StatusCode;
   const message = failure.details || code;
   const said: ErrorDetails = {
     code,
@@ -153,7 +153,8 @@ type Details = Status["details"];
 /** Returns the details trailer's; none when there is none, or something on the way has damaged it. */
 function detailsOf(failure: Failure): Details {
   const [trailer] = failure.metadata.get("grpc-status-details-bin");
-  return (Buffer.isBuffer(trailer) && decoded(Status, trailer)?.details) || [];
+  const decodedStatus = Buffer.isBuffer(trailer) ? decoded(Status, trailer) : undefined;
+  return decodedStatus?.details ?? [];
 }
 
 function find<T>(details: Details, type: string, message: { decode(bytes: Uint8Array): T }): T | undefined {

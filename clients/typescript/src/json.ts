@@ -39,7 +39,7 @@ export function toJsonText(name: string, value: JsonValue | JsonText): string {
     return value.text;
   }
   function sayable(this: unknown, _key: string, part: unknown): unknown {
-    const isNothing = part === undefined && (part === value || Array.isArray(this));
+    const isNothing = part === undefined && Array.isArray(this);
     if (isNothing || typeof part === "function" || typeof part === "symbol" || part instanceof JsonText) {
       throw new TypeError(
         `${name} holds what is no JSON value: ${part instanceof JsonText ? "a JsonText" : typeof part}`,
@@ -50,8 +50,9 @@ export function toJsonText(name: string, value: JsonValue | JsonText): string {
     }
     return part;
   }
+  let text: string | undefined;
   try {
-    return stringify(value, sayable) ?? "";
+    text = stringify(value, sayable);
   } catch (error) {
     throw error instanceof RangeError
       ? new TypeError(`${name} nests too deeply, or holds itself; at most 64 levels are allowed`, {
@@ -59,6 +60,10 @@ export function toJsonText(name: string, value: JsonValue | JsonText): string {
         })
       : error;
   }
+  if (text === undefined) {
+    throw new TypeError(`${name} is undefined, which is no JSON value`);
+  }
+  return text;
 }
 
 /** Returns the value of a JSON text: integers beyond 2^53 as `bigint`, all other numbers as `number`. */

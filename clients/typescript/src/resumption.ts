@@ -32,7 +32,7 @@ export class Resumption {
 
   /** Takes note that a call has begun to deliver, and how often it says something from now on. */
   opened(heartbeatInterval: Duration | undefined): void {
-    this.#heartbeat = (heartbeatInterval && milliseconds(heartbeatInterval)) || USUAL_HEARTBEAT;
+    this.#heartbeat = heartbeatInterval === undefined ? USUAL_HEARTBEAT : milliseconds(heartbeatInterval);
     this.isOpen = true;
     if (!this.#hasBegun) {
       this.#hasBegun = true;
