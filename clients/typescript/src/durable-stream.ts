@@ -27,6 +27,7 @@ const LONGEST_UNACKNOWLEDGED = 100;
  */
 export class DurableStream extends BatchStream<DurableBatch, Consuming> {
   readonly #calls: Calls;
+  readonly #signal: AbortSignal | undefined;
 
   /** @internal */
   constructor(
@@ -37,6 +38,7 @@ export class DurableStream extends BatchStream<DurableBatch, Consuming> {
   ) {
     super(calls, consuming, openCall, signal);
     this.#calls = calls;
+    this.#signal = signal;
   }
 
   /** Where the store stands, as it last said: everything up to it is acknowledged or does not match. */
@@ -84,7 +86,7 @@ export class DurableStream extends BatchStream<DurableBatch, Consuming> {
         const isDue = performance.now() - acknowledgedAt >= LONGEST_UNACKNOWLEDGED;
         if (isDue || !this.following.hasBatch()) {
           unacknowledged = undefined;
-          await this.acknowledge(next.value);
+          await this.acknowledge(next.value, { signal: this.#signal });
           acknowledgedAt = performance.now();
         }
       }

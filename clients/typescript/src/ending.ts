@@ -1,4 +1,5 @@
 /** Owns how what is under way is ended from outside, and how it waits without missing that. */
+import { setMaxListeners } from "node:events";
 
 /**
  * The end of something under way: it comes from `end`, or from the first of some signals that aborts, with its reason.
@@ -13,6 +14,8 @@ export class Ending {
   constructor(...sources: (AbortSignal | undefined)[]) {
     this.#sources = sources.filter((source) => source !== undefined);
     for (const source of this.#sources) {
+      // Many calls at a time share one; each stops listening when it is done, so there is no leak to warn of.
+      setMaxListeners(0, source);
       source.addEventListener("abort", this.#follow);
       if (source.aborted) {
         this.end(source.reason);

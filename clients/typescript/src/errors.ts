@@ -12,7 +12,7 @@ export interface FieldViolation {
   readonly description: string;
 }
 
-/** What an error says beyond its message. */
+/** What an error says beyond its message: to make one, in a test of your own. */
 export interface ErrorDetails {
   readonly code: StatusCode;
   readonly reason?: string | undefined;
@@ -43,7 +43,6 @@ export class FactstrError extends Error {
   /** How many milliseconds the server asks to wait before a repetition. */
   readonly retryDelay: number | undefined;
 
-  /** @internal */
   constructor(message: string, { code, reason, metadata, fieldViolations, retryDelay, cause }: ErrorDetails) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
@@ -72,7 +71,6 @@ export class ConditionalAppendConflictError extends FactstrError {
   /** The version that the context has; `undefined` when no fact matches. */
   readonly actual: bigint | undefined;
 
-  /** @internal */
   constructor(message: string, details: ErrorDetails, expected?: bigint, actual?: bigint) {
     super(message, details);
     this.expected = expected;
