@@ -26,10 +26,15 @@ interface Payload {
   readonly customer: { readonly name: string };
 }
 
-/** The inventory, and the number of the last fact that it knows. */
+interface Tool {
+  readonly kind: string;
+  readonly customer: string | null;
+}
+
+/** The inventory by id, and the number of the last fact that it knows. */
 interface Table {
   last_sequence_number: number;
-  tools: Record<string, { kind: string; customer: string | null }>;
+  readonly tools: Map<string, Tool>;
 }
 
 class Desk {
@@ -101,9 +106,7 @@ class Desk {
       (batch) => this.#takeIn(batch),
       { stopWhenCaughtUp: true },
     );
-    const tools = Object.entries((await this.#known()).tools).sort(([one], [other]) =>
-      one < other ? -1 : 1,
-    );
+    const tools = [...(await this.#known()).tools].sort(([one], [other]) => (one < other ? -1 : 1));
     return [
       ...tools.map(
         ([id, { kind, customer }]) => `${id} ${kind} ${customer === null ? "in" : `out ${customer}`}`,
@@ -139,27 +142,29 @@ class Desk {
     }
     for (const { eventType, payload } of eventRecords) {
       const { tool, customer } = payload as Payload;
-      if (eventType === "tool-registered") {
-        table.tools[tool.id] = { kind: tool.kind, customer: null };
-        continue;
-      }
-      const known = table.tools[tool.id];
-      if (known !== undefined) {
-        known.customer = eventType === "tool-checked-out" ? customer.name : null;
-      }
+      const kind = eventType === "tool-registered" ? tool.kind : (table.tools.get(tool.id)?.kind ?? "");
+      table.tools.set(tool.id, { kind, customer: eventType === "tool-checked-out" ? customer.name : null });
     }
     table.last_sequence_number = Number(lastSequenceNumber);
     // The facts and the number up to which they are known change together, or not at all.
-    await writeFile(`${this.#table}.new`, JSON.stringify(table));
+    await writeFile(
+      `${this.#table}.new`,
+      JSON.stringify({ ...table, tools: Object.fromEntries(table.tools) }),
+    );
     await rename(`${this.#table}.new`, this.#table);
   }
 
   async #known(): Promise<Table> {
     try {
-      return JSON.parse(await readFile(this.#table, "utf8")) as Table;
+      const text = await readFile(this.#table, "utf8");
+      const { tools, ...rest } = JSON.parse(text) as {
+        last_sequence_number: number;
+        tools: Record<string, Tool>;
+      };
+      return { ...rest, tools: new Map(Object.entries(tools)) };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") {
-        return { last_sequence_number: 0, tools: {} };
+        return { last_sequence_number: 0, tools: new Map() };
       }
       throw error;
     }

@@ -20,7 +20,7 @@ export type { CommittedBatch } from "./following.js";
 export { JsonText, type JsonValue } from "./json.js";
 export { type EventQuery, everything, type Selection, where } from "./query.js";
 export type { QueryResult } from "./query-result.js";
-export type { Part } from "./reading.js";
+export type { ResultRange } from "./reading.js";
 export type { Retries } from "./retry.js";
 export {
   type AppendOptions,

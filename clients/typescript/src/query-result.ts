@@ -4,7 +4,7 @@ import { status } from "@grpc/grpc-js";
 import { type Calls, Receiving } from "./calls.js";
 import { Ending, pause } from "./ending.js";
 import type { EventRecord } from "./event.js";
-import { isFailure } from "./failure.js";
+import { Interrupted, isFailure } from "./failure.js";
 import type { QueryResponse } from "./generated/factstr/v1/event_store_service.js";
 import type { Reading } from "./reading.js";
 import { Attempts } from "./retry.js";
@@ -133,6 +133,9 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
     }
     const message = await this.#call.next(attempts.remaining(), status.DEADLINE_EXCEEDED);
     if (message === undefined) {
+      if (!this.#reading.isStarted) {
+        throw new Interrupted("the result ended before it began");
+      }
       this.#end();
     } else if (!this.#isOver) {
       this.#records = this.#reading.take(message);

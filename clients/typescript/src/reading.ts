@@ -10,7 +10,7 @@ import { Order, type QueryRequest, type QueryResponse } from "./generated/factst
 import type { EventQuery } from "./query.js";
 
 /** Which part of a query's result to return, and in which order. */
-export interface Part {
+export interface ResultRange {
   /** At most so many facts; 0 returns none, only the context version. */
   readonly limit?: SequenceNumber | undefined;
   /** Oldest first (`"ascending"`, the default) or newest first. */
@@ -27,7 +27,7 @@ export class Reading {
   readonly #asked: QueryRequest;
   #returned = 0n;
 
-  constructor(query: EventQuery, { limit, order = "ascending", before }: Part) {
+  constructor(query: EventQuery, { limit, order = "ascending", before }: ResultRange) {
     if (!["ascending", "descending"].includes(order)) {
       throw new TypeError(`order is ${JSON.stringify(order)}; it must be "ascending" or "descending"`);
     }

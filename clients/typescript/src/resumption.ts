@@ -32,7 +32,8 @@ export class Resumption {
 
   /** Takes note that a call has begun to deliver, and how often it says something from now on. */
   opened(heartbeatInterval: Duration | undefined): void {
-    this.#heartbeat = heartbeatInterval === undefined ? USUAL_HEARTBEAT : milliseconds(heartbeatInterval);
+    const interval = heartbeatInterval === undefined ? 0 : milliseconds(heartbeatInterval);
+    this.#heartbeat = interval > 0 ? interval : USUAL_HEARTBEAT;
     this.isOpen = true;
     if (!this.#hasBegun) {
       this.#hasBegun = true;

@@ -96,8 +96,13 @@ export class Attempts {
     this.deadline = timeout === undefined ? undefined : performance.now() + timeout;
   }
 
-  /** Returns the milliseconds left for the next attempt; infinite when there is no deadline. */
+  /** Returns the milliseconds that the next attempt has; infinite when there is no deadline. */
   remaining(): number {
+    return this.left();
+  }
+
+  /** Returns the milliseconds until the deadline. */
+  protected left(): number {
     return this.deadline === undefined ? Infinity : Math.max(0, this.deadline - performance.now());
   }
 
@@ -112,7 +117,7 @@ export class Attempts {
       throw error;
     }
     const delay = Math.max(this.#delay(), error.retryDelay ?? 0);
-    if (delay >= this.remaining()) {
+    if (delay >= this.left()) {
       throw error;
     }
     this.#repetitions += 1;
@@ -165,7 +170,7 @@ export class LastingAttempts extends Attempts {
   }
 
   override remaining(): number {
-    return Math.min(this.timeout, super.remaining());
+    return Math.min(this.timeout, this.left());
   }
 
   override delayAfter(failure: Failure): number {

@@ -18,7 +18,7 @@ import {
 } from "./generated/factstr/v1/event_store_service.js";
 import { type EventQuery, everything } from "./query.js";
 import { QueryResult } from "./query-result.js";
-import { type Part, Reading } from "./reading.js";
+import { type ResultRange, Reading } from "./reading.js";
 import { Resumption } from "./resumption.js";
 import { Attempts, conflictDelay } from "./retry.js";
 
@@ -43,7 +43,7 @@ export interface AppendOptions extends CallOptions {
 }
 
 /** Which facts to read; `timeout` bounds each wait for the server, not the time that is taken over the facts. */
-export interface QueryOptions extends CallOptions, Part {}
+export interface QueryOptions extends CallOptions, ResultRange {}
 
 /** How to decide; `timeout` is for each call. */
 export interface DecideOptions extends CallOptions {
