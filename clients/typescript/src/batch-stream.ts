@@ -130,8 +130,7 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
 
   /** Reads until it is enough, through as many calls as it takes; returns false when the stream has ended. */
   async #advance(isEnough: () => boolean): Promise<boolean> {
-    const { signal } = this.#ending;
-    while (!signal.aborted) {
+    while (!this.#ending.isOver()) {
       if (isEnough()) {
         return true;
       }
@@ -142,11 +141,11 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
         this.end(error);
       }
     }
-    if (this.#isTold || signal.reason === CLOSED) {
+    if (this.#isTold || this.#ending.reason === CLOSED) {
       return false;
     }
     this.#isTold = true;
-    throw signal.reason;
+    throw this.#ending.reason;
   }
 
   async #receive(): Promise<void> {
@@ -159,7 +158,7 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
       }
       this.following.take(message);
     } catch (failure) {
-      if (!isFailure(failure) || this.#ending.signal.aborted) {
+      if (!isFailure(failure) || this.#ending.isOver()) {
         throw failure;
       }
       this.#call = undefined;

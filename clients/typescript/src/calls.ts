@@ -22,8 +22,11 @@ import type { Attempts } from "./retry.js";
 
 /** The generated stubs on the store's channel; every call on them carries the store's token. */
 export interface Stubs {
+  /** Appending, querying and streaming. */
   readonly eventStore: EventStoreServiceClient;
+  /** Seeing, moving, deleting and awaiting durable streams. */
   readonly durableStreams: DurableStreamServiceClient;
+  /** What the server is, and where its log ends. */
   readonly server: ServerServiceClient;
 }
 

@@ -1,3 +1,4 @@
+/** Targets, tokens, and what `connect` refuses. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

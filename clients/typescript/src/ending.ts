@@ -19,6 +19,7 @@ export class Ending {
       source.addEventListener("abort", this.#follow);
       if (source.aborted) {
         this.end(source.reason);
+        break;
       }
     }
   }

@@ -14,11 +14,17 @@ export interface FieldViolation {
 
 /** What an error says beyond its message: to make one, in a test of your own. */
 export interface ErrorDetails {
+  /** The gRPC status. */
   readonly code: StatusCode;
+  /** The name of the contract's ErrorReason. */
   readonly reason?: string | undefined;
+  /** The numbers that go with the reason. */
   readonly metadata?: Readonly<Record<string, string>> | undefined;
+  /** Which fields were invalid. */
   readonly fieldViolations?: readonly FieldViolation[] | undefined;
+  /** Milliseconds to wait before a repetition. */
   readonly retryDelay?: number | undefined;
+  /** What it comes from. */
   readonly cause?: unknown;
 }
 
@@ -43,6 +49,7 @@ export class FactstrError extends Error {
   /** How many milliseconds the server asks to wait before a repetition. */
   readonly retryDelay: number | undefined;
 
+  /** Makes one: the client itself does, and a test may. */
   constructor(message: string, { code, reason, metadata, fieldViolations, retryDelay, cause }: ErrorDetails) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
@@ -71,6 +78,7 @@ export class ConditionalAppendConflictError extends FactstrError {
   /** The version that the context has; `undefined` when no fact matches. */
   readonly actual: bigint | undefined;
 
+  /** Makes one, with the expected and the actual version. */
   constructor(message: string, details: ErrorDetails, expected?: bigint, actual?: bigint) {
     super(message, details);
     this.expected = expected;
@@ -158,7 +166,7 @@ export class DurableStreamNotFoundError extends FactstrError {
   override readonly name = "DurableStreamNotFoundError";
 }
 
-/** The store was closed: nothing was sent, or a read was cut off. */
+/** The store, or the result, was closed: nothing was sent, or a read was cut off. */
 export class StoreClosedError extends FactstrError {
   override readonly name = "StoreClosedError";
 }

@@ -1,3 +1,4 @@
+/** Events and records on their way over the wire, and keys. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

@@ -1,3 +1,4 @@
+/** JSON values and texts: every digit of an integer, and nothing that turns into something else. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

@@ -3,12 +3,16 @@ import { status } from "@grpc/grpc-js";
 
 import { type Calls, Receiving } from "./calls.js";
 import { Ending, pause } from "./ending.js";
+import { StoreClosedError } from "./errors.js";
 import type { EventRecord } from "./event.js";
 import { Interrupted, isFailure } from "./failure.js";
 import type { QueryResponse } from "./generated/factstr/v1/event_store_service.js";
 import type { Reading } from "./reading.js";
 import { Attempts } from "./retry.js";
 import { Turns } from "./turns.js";
+
+/** The reason of a result that was closed: whoever reads it comes to its end. */
+const CLOSED = Symbol("closed");
 
 /**
  * The facts that a query returns, in one snapshot: read as they are iterated, once, in bounded memory. A lost connection
@@ -43,6 +47,9 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
     return this.#turns.take(async () => {
       if (!this.#reading.isStarted) {
         await this.#receive();
+      }
+      if (!this.#reading.isStarted) {
+        throw new StoreClosedError("the result was closed before it began", { code: "CANCELLED" });
       }
       return this.#reading.contextVersion;
     });
@@ -107,7 +114,7 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
           await this.#take(attempts);
           return;
         } catch (failure) {
-          if (!isFailure(failure) || this.#ending.signal.aborted) {
+          if (!isFailure(failure) || this.#ending.isOver()) {
             throw failure;
           }
           this.#call = undefined;
@@ -116,8 +123,8 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
       }
     } catch (error) {
       this.#end();
-      if (this.#ending.signal.reason !== CLOSED) {
-        throw this.#ending.signal.aborted ? this.#ending.signal.reason : error;
+      if (this.#ending.reason !== CLOSED) {
+        throw this.#ending.isOver() ? this.#ending.reason : error;
       }
     }
   }
@@ -143,5 +150,3 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
     }
   }
 }
-
-const CLOSED = Symbol("closed");

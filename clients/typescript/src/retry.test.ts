@@ -1,3 +1,4 @@
+/** The arithmetic of repetitions. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 

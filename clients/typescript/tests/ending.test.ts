@@ -108,3 +108,11 @@ test("calls on the stubs carry on until the store is closed", async () => {
   ];
   assert.match(error.message, /the store was closed/);
 });
+
+test("a result that was closed before it began knows no version", async () => {
+  await using store = connect(server.target);
+  const result = store.query();
+  await result.close();
+  assert.equal((await result.next()).done, true);
+  await assert.rejects(result.contextVersion(), StoreClosedError);
+});
