@@ -4,7 +4,7 @@ cp "$CLIENT/examples/tool-desk.ts" desk
 cd desk
 echo '{"name": "desk", "private": true, "type": "module"}' > package.json
 cat > tsconfig.json <<JSON
-{"compilerOptions": {"module": "nodenext", "target": "es2022", "strict": true, "types": ["node"], "outDir": "."}}
+{"compilerOptions": {"module": "nodenext", "target": "es2022", "strict": true, "types": ["node"]}}
 JSON
 npm install --silent --no-audit --no-fund ../factstr-client-0.1.0.tgz typescript@5 @types/node@20
 npx tsc
