@@ -119,7 +119,7 @@ class Reader(StreamState[BatchT]):
             message = next(call, None)
         except grpc.RpcError as failure:
             if failure.code() is grpc.StatusCode.CANCELLED and monotonic() >= ends_at:
-                raise Interrupted(f"the server said nothing for {patience:g} s") from failure
+                raise self._following.resumption.silence(patience) from failure
             raise
         finally:
             self._wait_ends_at = _NEVER

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import grpc
 
 from factstr.event import EventRecord
-from factstr.reading import Reading, ResultPosition
+from factstr.reading import Reading, ResultPosition, ended_early
 from factstr.retry import Attempts
 from factstr.v1 import event_store_service_pb2
 
@@ -74,7 +74,9 @@ class QueryResult(ResultPosition):
             try:
                 return self._reading.take(next(self._call))
             except StopIteration:
-                return None
+                if self._reading.has_started:
+                    return None
+                sleep(attempts.delay_after(ended_early()))
             except grpc.RpcError as failure:
                 if self._reading.is_complete():
                     return None

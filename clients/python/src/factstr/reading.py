@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from factstr.checks import checked_number
 from factstr.event import EventRecord
 from factstr.query import EventQuery, checked_query
+from factstr.resuming import Interrupted
 from factstr.v1 import event_store_service_pb2
 
 Order: TypeAlias = Literal["ascending", "descending"]
@@ -31,7 +32,7 @@ class Reading:
     context_version: int | None = None
     last_returned: int | None = None
     _returned: int = 0
-    _started: bool = False
+    has_started: bool = False
 
     def __post_init__(self) -> None:
         checked_number("min_sequence_number", checked_query(self.query).min_sequence_number)
@@ -43,7 +44,7 @@ class Reading:
     def request(self) -> event_store_service_pb2.QueryRequest:
         """Return the request for what has not come yet."""
         query, before, limit = self.query, self.before, self.limit
-        if self._started:
+        if self.has_started:
             end = (self.context_version or 0) + 1
             before = end if before is None else min(before, end)
             limit = None if limit is None else limit - self._returned
@@ -57,15 +58,15 @@ class Reading:
 
     def is_complete(self) -> bool:
         """Tell whether nothing is left to ask for, whatever became of the call."""
-        if not self._started:
+        if not self.has_started:
             return False
         is_full = self.limit is not None and self._returned >= self.limit
         return is_full or (self.order == "ascending" and self.last_returned == self.context_version)
 
     def take(self, message: event_store_service_pb2.QueryResponse) -> list[EventRecord]:
         """Take in the next message and return its facts."""
-        if not self._started:
-            self._started = True
+        if not self.has_started:
+            self.has_started = True
             if message.HasField("current_context_version"):
                 self.context_version = message.current_context_version
         records = [EventRecord.from_proto(record) for record in message.event_records]
@@ -73,6 +74,11 @@ class Reading:
             self.last_returned = records[-1].sequence_number
             self._returned += len(records)
         return records
+
+
+def ended_early() -> Interrupted:
+    """Return what it is when a result ends without a message: even one without facts has one."""
+    return Interrupted("the result ended before it began")
 
 
 class ResultPosition:

@@ -104,6 +104,12 @@ class Resumption:
         left = None if self.is_open or self._attempts is None else self._attempts.remaining()
         return silence if left is None else min(silence, left)
 
+    def silence(self, seconds: float) -> Interrupted:
+        """Return what it is that nothing came for so many seconds: before the first beginning, the end of its time."""
+        is_late = not self._has_begun and self._attempts is not None and self._attempts.remaining() == 0.0
+        code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.UNAVAILABLE
+        return Interrupted(f"the server said nothing for {seconds:g} s", code)
+
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Return how many seconds to wait before the next call; raise the FactstrError when there is none."""
         self.is_open = False

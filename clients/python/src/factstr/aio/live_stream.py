@@ -130,7 +130,7 @@ class Reader(StreamState[BatchT]):
             async with asyncio.timeout(patience):
                 return await call.read()
         except TimeoutError:
-            raise Interrupted(f"the server said nothing for {patience:g} s") from None
+            raise self._following.resumption.silence(patience) from None
 
     async def _drop_call(self) -> None:
         call, reading, self._call, self._reading = self._call, self._reading, None, None

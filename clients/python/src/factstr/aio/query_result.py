@@ -9,7 +9,7 @@ import grpc
 
 from factstr.aio.calls import is_being_cancelled
 from factstr.event import EventRecord
-from factstr.reading import Reading, ResultPosition
+from factstr.reading import Reading, ResultPosition, ended_early
 from factstr.retry import Attempts
 from factstr.v1 import event_store_service_pb2
 
@@ -78,7 +78,9 @@ class QueryResult(ResultPosition):
             try:
                 return self._reading.take(await anext(self._messages))
             except StopAsyncIteration:
-                return None
+                if self._reading.has_started:
+                    return None
+                await asyncio.sleep(attempts.delay_after(ended_early()))
             except grpc.RpcError as failure:
                 if self._reading.is_complete():
                     return None
