@@ -1,5 +1,5 @@
 /** Owns the reading of streams: one call after the other, as batches are asked for. */
-import { type ClientReadableStream, status } from "@grpc/grpc-js";
+import type { ClientReadableStream } from "@grpc/grpc-js";
 
 import { type Calls, Receiving } from "./calls.js";
 import { Ending, pause } from "./ending.js";
@@ -152,7 +152,7 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
     const { resumption } = this.following;
     try {
       this.#call ??= new Receiving(this.#openCall());
-      const message = await this.#call.next(resumption.patience(), status.UNAVAILABLE);
+      const message = await this.#call.next(resumption.patience(), resumption.lateness());
       if (message === undefined) {
         throw new Interrupted("the stream ended without a reason");
       }

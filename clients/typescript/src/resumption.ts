@@ -1,4 +1,5 @@
 /** Owns when an interrupted stream is taken up again, after how long, and how long a silence is an interruption. */
+import { status } from "@grpc/grpc-js";
 import type { Connection } from "./connection.js";
 import type { Failure } from "./failure.js";
 import type { Duration } from "./generated/google/protobuf/duration.js";
@@ -55,7 +56,17 @@ export class Resumption {
   /** Returns how many milliseconds to wait for the next message. */
   patience(): number {
     const left = this.isOpen || this.#attempts === undefined ? Infinity : this.#attempts.remaining();
-    return Math.min(left, HEARTBEATS_MISSED * this.#heartbeat + GRACE);
+    return Math.min(left, this.#longestSilence());
+  }
+
+  #longestSilence(): number {
+    return HEARTBEATS_MISSED * this.#heartbeat + GRACE;
+  }
+
+  /** Returns what it is when nothing has come for so long: before the first beginning, the end of its time. */
+  lateness(): status {
+    const isLate = !this.#hasBegun && (this.#attempts?.remaining() ?? Infinity) <= this.#longestSilence();
+    return isLate ? status.DEADLINE_EXCEEDED : status.UNAVAILABLE;
   }
 
   /** Returns how many milliseconds to wait before the next call; throws the error when there is none. */
