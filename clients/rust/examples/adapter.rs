@@ -1,0 +1,588 @@
+//! The adapter of this client for `clients/conformance`: does what each line of its input says, by the public API.
+//!
+//! In Rust who reads a stream owns it, and dropping is closing and cancelling. So what a store or stream that was closed
+//! answers, and a request that was cancelled, stands here: what is under way is dropped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::future::ready;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use factstr_client::{
+    AppendResult, Code, ConnectOptions, Context, DurableBatch, DurableStream, Error, ErrorKind, Event, EventFilter,
+    EventQuery, EventRecord, EventStore, LiveStream, Order, Retries, Start, Tls,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let adapter = Arc::new(Adapter::default());
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let request: Request = serde_json::from_str(&line)?;
+        let (closed, cancelled) = (adapter.closed(&request), Switch::default());
+        locked(&adapter.running).insert(request.id, cancelled.clone());
+        let adapter = adapter.clone();
+        tokio::spawn(async move {
+            let id = request.id;
+            let outcome = tokio::select! {
+                biased;
+                () = closed.thrown() => Err(Failure(json!({"kind": "closed"}))),
+                () = cancelled.thrown() => Err(Failure(json!({"kind": "cancelled"}))),
+                outcome = adapter.carry_out(request) => outcome,
+            };
+            locked(&adapter.running).remove(&id);
+            let answer = match outcome {
+                Ok(result) => json!({"id": id, "result": result}),
+                Err(Failure(error)) => json!({"id": id, "error": error}),
+            };
+            let mut output = std::io::stdout().lock();
+            writeln!(output, "{answer}").and_then(|()| output.flush()).expect("somebody reads the answers");
+        });
+    }
+    Ok(())
+}
+
+/// Stores and streams by their names, and requests by their numbers.
+#[derive(Default)]
+struct Adapter {
+    stores: Mutex<HashMap<String, (EventStore, Switch)>>,
+    streams: Mutex<HashMap<String, Stream>>,
+    running: Mutex<HashMap<u64, Switch>>,
+}
+
+#[derive(Clone)]
+struct Stream {
+    opened: Arc<tokio::sync::Mutex<Option<Opened>>>,
+    store: String,
+    closed: Switch,
+}
+
+enum Opened {
+    Live(LiveStream),
+    /// With what it has delivered last under each number.
+    Durable(DurableStream, HashMap<u64, DurableBatch>),
+}
+
+/// Thrown once, for all that wait for it.
+#[derive(Clone)]
+struct Switch(watch::Sender<bool>);
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Switch {
+    fn throw(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn thrown(&self) {
+        let _ = self.0.subscribe().wait_for(|thrown| *thrown).await;
+    }
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error as it is answered.
+struct Failure(Value);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(shown_error(&error))
+    }
+}
+
+fn usage(message: impl fmt::Display) -> Failure {
+    Failure(json!({"kind": "usage", "message": message.to_string()}))
+}
+
+/// All arguments of all requests.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Request {
+    id: u64,
+    #[serde(rename = "do")]
+    what: String,
+    store: String,
+    stream: String,
+    target: String,
+    tls: Option<WrittenTls>,
+    token: Option<String>,
+    allow_plaintext_token: bool,
+    timeout_ms: Option<u64>,
+    retries: WrittenRetries,
+    events: Vec<WrittenEvent>,
+    query: Option<WrittenQuery>,
+    idempotency_key: Option<String>,
+    expected_context_version: Option<u64>,
+    limit: Option<u64>,
+    order: Option<String>,
+    before: Option<u64>,
+    unless_last: Option<String>,
+    interfere: Interference,
+    attempts: Option<u32>,
+    after: Option<u64>,
+    give_up_after_ms: Option<u64>,
+    name: String,
+    /// A number, or "head".
+    start: Option<Value>,
+    max_unacknowledged_batches: Option<u32>,
+    wait_for_lease: bool,
+    last_sequence_number: u64,
+    fail_at: Option<u64>,
+    request: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenTls {
+    System(bool),
+    Files { ca: Option<String>, cert: Option<String>, key: Option<String>, server_name: Option<String> },
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenRetries {
+    limit: Option<u32>,
+    first_delay_ms: Option<u64>,
+    longest_delay_ms: Option<u64>,
+}
+
+#[derive(Clone, Deserialize)]
+struct WrittenEvent {
+    event_type: String,
+    #[serde(default)]
+    payload: Value,
+    payload_text: Option<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WrittenQuery {
+    filters: Vec<WrittenFilter>,
+    min_sequence_number: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct WrittenFilter {
+    event_types: Option<Vec<String>>,
+    payload_predicates: Option<Vec<Value>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Interference {
+    times: u64,
+    events: Vec<WrittenEvent>,
+}
+
+impl Adapter {
+    async fn carry_out(&self, a: Request) -> Result<Value, Failure> {
+        match a.what.as_str() {
+            "connect" => self.connect(a),
+            "close" => self.close(&a).await,
+            "append" => append(&self.store(&a)?, a).await,
+            "append_if" => append_if(&self.store(&a)?, a).await,
+            "query" => query(&self.store(&a)?, a).await,
+            "decide" => decide(&self.store(&a)?, a).await,
+            "project" => project(&self.store(&a)?, a).await,
+            "stream" => self.open(&a, stream(&self.store(&a)?, &a).await?),
+            "durable" => self.open(&a, durable(&self.store(&a)?, &a).await?),
+            "next" | "until_caught_up" | "acknowledge" => {
+                let opened = self.stream(&a)?.opened;
+                opened.lock().await.as_mut().ok_or_else(|| usage("the stream is closed"))?.carry_out(&a).await
+            }
+            "close_stream" => {
+                self.stream(&a)?.close().await;
+                Ok(json!({}))
+            }
+            "cancel" => {
+                if let Some(running) = locked(&self.running).get(&a.request) {
+                    running.throw();
+                }
+                Ok(json!({}))
+            }
+            other => Err(usage(format!("{other}: no such request"))),
+        }
+    }
+
+    fn connect(&self, a: Request) -> Result<Value, Failure> {
+        let usual = Retries::default();
+        let mut options = ConnectOptions::new().retries(Retries {
+            limit: a.retries.limit.unwrap_or(usual.limit),
+            first_delay: a.retries.first_delay_ms.map_or(usual.first_delay, Duration::from_millis),
+            longest_delay: a.retries.longest_delay_ms.map_or(usual.longest_delay, Duration::from_millis),
+        });
+        if let Some(tls) = a.tls.and_then(|written| tls(written).transpose()) {
+            options = options.tls(tls?);
+        }
+        if let Some(token) = a.token {
+            options = options.token(token);
+        }
+        if a.allow_plaintext_token {
+            options = options.allow_plaintext_token();
+        }
+        if let Some(timeout) = a.timeout_ms {
+            options = options.timeout(Duration::from_millis(timeout));
+        }
+        locked(&self.stores).insert(a.store, (options.connect(&a.target)?, Switch::default()));
+        Ok(json!({}))
+    }
+
+    async fn close(&self, a: &Request) -> Result<Value, Failure> {
+        // The store itself stays, as one that is closed.
+        locked(&self.stores).get(&a.store).ok_or_else(|| usage("no such store"))?.1.throw();
+        let streams: Vec<Stream> = locked(&self.streams).values().cloned().collect();
+        for stream in streams.into_iter().filter(|stream| stream.store == a.store) {
+            stream.close().await;
+        }
+        Ok(json!({}))
+    }
+
+    fn open(&self, a: &Request, opened: Opened) -> Result<Value, Failure> {
+        let shown = match &opened {
+            Opened::Live(stream) => json!({"position": stream.position()}),
+            Opened::Durable(stream, _) => json!({"cursor": stream.cursor(), "lease_epoch": stream.lease_epoch()}),
+        };
+        let opened = Arc::new(tokio::sync::Mutex::new(Some(opened)));
+        let stream = Stream { opened, store: a.store.clone(), closed: Switch::default() };
+        locked(&self.streams).insert(a.stream.clone(), stream);
+        Ok(shown)
+    }
+
+    fn store(&self, a: &Request) -> Result<EventStore, Failure> {
+        locked(&self.stores).get(&a.store).map(|(store, _)| store.clone()).ok_or_else(|| usage("no such store"))
+    }
+
+    fn stream(&self, a: &Request) -> Result<Stream, Failure> {
+        locked(&self.streams).get(&a.stream).cloned().ok_or_else(|| usage("no such stream"))
+    }
+
+    /// What is thrown when that is closed on which the request works.
+    fn closed(&self, a: &Request) -> Switch {
+        match a.what.as_str() {
+            "connect" | "close" | "close_stream" | "cancel" => None,
+            "next" | "until_caught_up" | "acknowledge" => self.stream(a).ok().map(|stream| stream.closed),
+            _ => locked(&self.stores).get(&a.store).map(|(_, closed)| closed.clone()),
+        }
+        .unwrap_or_default()
+    }
+}
+
+impl Stream {
+    async fn close(&self) {
+        self.closed.throw();
+        // Whoever is reading it lets go of it now.
+        drop(self.opened.lock().await.take());
+    }
+}
+
+impl Opened {
+    async fn carry_out(&mut self, a: &Request) -> Result<Value, Failure> {
+        match a.what.as_str() {
+            "acknowledge" => self.acknowledge(a.last_sequence_number).await,
+            "next" => {
+                let batch = self.next(false).await?.ok_or_else(|| Failure(json!({"kind": "closed"})))?;
+                Ok(json!({"batch": batch, "position": self.position()}))
+            }
+            _ => {
+                let mut batches = Vec::new();
+                while let Some(batch) = self.next(true).await? {
+                    batches.push(batch);
+                }
+                Ok(json!({"batches": batches, "position": self.position()}))
+            }
+        }
+    }
+
+    async fn next(&mut self, until_caught_up: bool) -> Result<Option<Value>, Error> {
+        match self {
+            Self::Live(stream) => {
+                let batch = if until_caught_up { stream.until_caught_up().await } else { stream.try_next().await }?;
+                batch
+                    .map(|batch| {
+                        shown_batch(batch.first_sequence_number, batch.last_sequence_number, &batch.event_records)
+                    })
+                    .transpose()
+            }
+            Self::Durable(stream, delivered) => {
+                let batch = if until_caught_up { stream.until_caught_up().await } else { stream.try_next().await }?;
+                let Some(batch) = batch else { return Ok(None) };
+                let mut shown =
+                    shown_batch(batch.first_sequence_number, batch.last_sequence_number, &batch.event_records)?;
+                shown["lease_epoch"] = json!(batch.lease_epoch);
+                delivered.insert(batch.last_sequence_number, batch);
+                Ok(Some(shown))
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, last_sequence_number: u64) -> Result<Value, Failure> {
+        let Self::Durable(stream, delivered) = self else { return Err(usage("the stream is not durable")) };
+        let batch = delivered.get(&last_sequence_number).ok_or_else(|| usage("no such batch"))?;
+        Ok(json!({"cursor": stream.acknowledge(batch).await?}))
+    }
+
+    fn position(&self) -> u64 {
+        match self {
+            Self::Live(stream) => stream.position(),
+            Self::Durable(stream, _) => stream.position(),
+        }
+    }
+}
+
+async fn append(store: &EventStore, a: Request) -> Result<Value, Failure> {
+    let mut append = store.append(events(a.events)?);
+    if let Some(key) = a.idempotency_key {
+        append = append.idempotency_key(key);
+    }
+    if let Some(timeout) = a.timeout_ms {
+        append = append.timeout(Duration::from_millis(timeout));
+    }
+    Ok(shown_append(&append.await?))
+}
+
+async fn append_if(store: &EventStore, a: Request) -> Result<Value, Failure> {
+    let query = event_query(&a.query.unwrap_or_default())?;
+    let mut append = store.append_if(events(a.events)?, query, a.expected_context_version);
+    if let Some(key) = a.idempotency_key {
+        append = append.idempotency_key(key);
+    }
+    if let Some(timeout) = a.timeout_ms {
+        append = append.timeout(Duration::from_millis(timeout));
+    }
+    Ok(shown_append(&append.await?))
+}
+
+async fn query(store: &EventStore, a: Request) -> Result<Value, Failure> {
+    let mut query = store.query(event_query(&a.query.unwrap_or_default())?);
+    if let Some(limit) = a.limit {
+        query = query.limit(limit);
+    }
+    if a.order.as_deref() == Some("descending") {
+        query = query.order(Order::Descending);
+    }
+    if let Some(before) = a.before {
+        query = query.before(before);
+    }
+    if let Some(timeout) = a.timeout_ms {
+        query = query.timeout(Duration::from_millis(timeout));
+    }
+    let mut result = query.await?;
+    let mut records = Vec::new();
+    while let Some(record) = result.try_next().await? {
+        records.push(shown_record(&record)?);
+    }
+    Ok(json!({
+        "event_records": records,
+        "context_version": result.context_version(),
+        "last_returned_sequence_number": result.last_returned_sequence_number(),
+    }))
+}
+
+async fn decide(store: &EventStore, a: Request) -> Result<Value, Failure> {
+    let mut decisions = 0;
+    let decision = |context: &Context| {
+        decisions += 1;
+        if decisions <= a.interfere.times {
+            let interference = store.append(events(a.interfere.events.clone())?);
+            tokio::task::block_in_place(|| Handle::current().block_on(interference.into_future()))?;
+        }
+        let last = context.records.last().map(|record| record.event_type.as_str());
+        let is_over = last.is_some() && last == a.unless_last.as_deref();
+        if is_over { Ok(Vec::new()) } else { events(a.events.clone()) }
+    };
+    let mut deciding = store.decide(event_query(&a.query.unwrap_or_default())?, decision);
+    if let Some(attempts) = a.attempts {
+        deciding = deciding.attempts(attempts);
+    }
+    let appended = deciding.await?;
+    Ok(json!({"decisions": decisions, "appended": appended.as_ref().map(shown_append)}))
+}
+
+async fn project(store: &EventStore, a: Request) -> Result<Value, Failure> {
+    let mut handled = Vec::new();
+    let handler = |batch: DurableBatch| {
+        if Some(batch.last_sequence_number) == a.fail_at {
+            return ready(Err(Failure(json!({"kind": "handler", "handled": handled}))));
+        }
+        handled.push(batch.last_sequence_number);
+        ready(Ok(()))
+    };
+    let query = event_query(&a.query.unwrap_or_default())?;
+    store.project(a.name, query, handler).stop_when_caught_up().await?;
+    Ok(json!({"handled": handled}))
+}
+
+async fn stream(store: &EventStore, a: &Request) -> Result<Opened, Failure> {
+    let mut stream = match &a.query {
+        Some(query) => store.stream_to(event_query(query)?),
+        None => store.stream_all(),
+    };
+    if let Some(after) = a.after {
+        stream = stream.after(after);
+    }
+    if let Some(time) = a.give_up_after_ms {
+        stream = stream.give_up_after(Duration::from_millis(time));
+    }
+    Ok(Opened::Live(stream.await?))
+}
+
+async fn durable(store: &EventStore, a: &Request) -> Result<Opened, Failure> {
+    let mut stream = match &a.query {
+        Some(query) => store.stream_to_durable(&a.name, event_query(query)?),
+        None => store.stream_all_durable(&a.name),
+    };
+    if let Some(start) = &a.start {
+        stream = stream.start(start.as_u64().map_or(Start::AtHead, Start::After));
+    }
+    if let Some(batches) = a.max_unacknowledged_batches {
+        stream = stream.max_unacknowledged_batches(batches);
+    }
+    if a.wait_for_lease {
+        stream = stream.wait_for_lease();
+    }
+    if let Some(time) = a.give_up_after_ms {
+        stream = stream.give_up_after(Duration::from_millis(time));
+    }
+    Ok(Opened::Durable(stream.await?, HashMap::new()))
+}
+
+fn tls(written: WrittenTls) -> Result<Option<Tls>, Failure> {
+    let (ca, cert, key, server_name) = match written {
+        WrittenTls::System(is_on) => return Ok(is_on.then(Tls::new)),
+        WrittenTls::Files { ca, cert, key, server_name } => (ca, cert, key, server_name),
+    };
+    let mut tls = Tls::new();
+    if let Some(ca) = ca {
+        tls = tls.ca(ca);
+    }
+    match (cert, key) {
+        (Some(cert), Some(key)) => tls = tls.cert(cert, key),
+        (None, None) => {}
+        // In Rust that cannot even be said.
+        _ => return Err(usage("a certificate takes its key")),
+    }
+    if let Some(name) = server_name {
+        tls = tls.server_name(name);
+    }
+    Ok(Some(tls))
+}
+
+fn events(written: Vec<WrittenEvent>) -> Result<Vec<Event>, Error> {
+    let event = |one: WrittenEvent| {
+        let event = match one.payload_text {
+            Some(text) => Event::from_payload_text(one.event_type, text),
+            None => Event::new(one.event_type, one.payload)?,
+        };
+        Ok(one.metadata.into_iter().fold(event, |event, (key, value)| event.with_metadata(key, value)))
+    };
+    written.into_iter().map(event).collect()
+}
+
+fn event_query(written: &WrittenQuery) -> Result<EventQuery, Error> {
+    let mut filters = Vec::new();
+    for one in &written.filters {
+        let mut filter = EventFilter::new();
+        if let Some(types) = &one.event_types {
+            filter = filter.event_types(types);
+        }
+        if let Some(predicates) = &one.payload_predicates {
+            filter = filter.payloads(predicates)?;
+        }
+        filters.push(filter);
+    }
+    let query = EventQuery::any_of(filters);
+    Ok(match written.min_sequence_number {
+        Some(sequence_number) => query.after(sequence_number),
+        None => query,
+    })
+}
+
+fn shown_moment(moment: SystemTime) -> String {
+    let moment = jiff::Timestamp::try_from(moment).expect("a moment of this age");
+    moment.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+fn shown_append(result: &AppendResult) -> Value {
+    json!({
+        "first_sequence_number": result.first_sequence_number,
+        "last_sequence_number": result.last_sequence_number,
+        "committed_count": result.committed_count,
+        "occurred_at": shown_moment(result.occurred_at),
+        "repeated_request": result.repeated_request,
+    })
+}
+
+fn shown_record(record: &EventRecord) -> Result<Value, Error> {
+    Ok(json!({
+        "sequence_number": record.sequence_number,
+        "occurred_at": shown_moment(record.occurred_at),
+        "event_type": record.event_type,
+        "payload": record.payload::<Value>()?,
+        "payload_text": record.payload_text,
+        "metadata": record.metadata,
+    }))
+}
+
+fn shown_batch(first: u64, last: u64, records: &[EventRecord]) -> Result<Value, Error> {
+    let records: Vec<Value> = records.iter().map(shown_record).collect::<Result<_, _>>()?;
+    Ok(json!({"first_sequence_number": first, "last_sequence_number": last, "event_records": records}))
+}
+
+fn shown_error(error: &Error) -> Value {
+    let kind = error.kind();
+    let violations = error.field_violations().iter();
+    let mut shown = json!({
+        "kind": shown_kind(kind),
+        "code": error.code().map(shown_code),
+        "reason": error.reason(),
+        "message": error.message(),
+        "metadata": error.metadata(),
+        "field_violations": violations
+            .map(|violation| json!({"field": violation.field, "description": violation.description}))
+            .collect::<Vec<_>>(),
+    });
+    if let ErrorKind::Conflict { expected, actual } = kind {
+        shown["expected"] = json!(expected);
+        shown["actual"] = json!(actual);
+    }
+    if kind == ErrorKind::OutcomeUnknown {
+        shown["idempotency_key"] = json!(error.idempotency_key());
+    }
+    shown
+}
+
+fn shown_kind(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::Conflict { .. } => "conflict".to_owned(),
+        other => in_snake_case(&format!("{other:?}")),
+    }
+}
+
+fn shown_code(code: Code) -> String {
+    in_snake_case(&format!("{code:?}")).to_uppercase()
+}
+
+fn in_snake_case(name: &str) -> String {
+    let mut written = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !written.is_empty() {
+            written.push('_');
+        }
+        written.extend(letter.to_lowercase());
+    }
+    written
+}

@@ -1,0 +1,179 @@
+//! Owns facts as values: events to append, records that were read, and what an append answered.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+use crate::v1;
+
+/// A fact to append.
+///
+/// The limits of the contract are checked by the server.
+///
+/// ```
+/// # fn main() -> Result<(), factstr_client::Error> {
+/// use factstr_client::Event;
+/// use serde_json::json;
+///
+/// let event = Event::new("tool-registered", json!({"tool": {"id": "drill-1"}}))?.with_metadata("desk", "north");
+/// assert_eq!(event.payload_text(), r#"{"tool":{"id":"drill-1"}}"#);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event(v1::NewEvent);
+
+impl Event {
+    /// Makes an event whose payload is the value as [`serde_json`] writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when JSON cannot say the value.
+    pub fn new(event_type: impl Into<String>, payload: impl Serialize) -> Result<Self, Error> {
+        let event_type = event_type.into();
+        match to_json_text(&payload) {
+            Ok(text) => Ok(Self::from_payload_text(event_type, text)),
+            Err(error) => {
+                let message = format!("the payload of {event_type:?} cannot be written as JSON: {error}");
+                Err(Error::usage(message).with_source(error))
+            }
+        }
+    }
+
+    /// Makes an event whose payload is a JSON text, which is sent byte for byte.
+    #[must_use]
+    pub fn from_payload_text(event_type: impl Into<String>, payload_text: impl Into<String>) -> Self {
+        Self(v1::NewEvent { event_type: event_type.into(), payload: payload_text.into(), metadata: BTreeMap::new() })
+    }
+
+    /// Adds something about the fact that no query selects by.
+    #[must_use]
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Returns what happened.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.0.event_type
+    }
+
+    /// Returns the payload as it is sent.
+    #[must_use]
+    pub fn payload_text(&self) -> &str {
+        &self.0.payload
+    }
+
+    /// Returns the metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.0.metadata
+    }
+
+    pub(crate) fn into_message(self) -> v1::NewEvent {
+        self.0
+    }
+}
+
+/// One event is a batch of one.
+impl From<Event> for Vec<Event> {
+    fn from(event: Event) -> Self {
+        vec![event]
+    }
+}
+
+/// A committed fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventRecord {
+    /// Its place in the one global order: starts at 1, increases, has no gaps.
+    pub sequence_number: u64,
+    /// When its batch was committed, by the store's clock, to the microsecond. It is not the order.
+    pub occurred_at: SystemTime,
+    /// What happened.
+    pub event_type: String,
+    /// The payload as it was appended, byte for byte.
+    pub payload_text: String,
+    /// The metadata as it was appended.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl EventRecord {
+    /// Returns the payload as a value, for example a [`serde_json::Value`] or a type of your own.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when the payload is no such value.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(&self.payload_text).map_err(|error| {
+            let message = format!("the payload of fact {} ({}): {error}", self.sequence_number, self.event_type);
+            Error::usage(message).with_source(error)
+        })
+    }
+
+    pub(crate) fn from_message(message: v1::EventRecord) -> Self {
+        Self {
+            sequence_number: message.sequence_number,
+            occurred_at: moment(message.occurred_at),
+            event_type: message.event_type,
+            payload_text: message.payload,
+            metadata: message.metadata,
+        }
+    }
+}
+
+/// What an append committed: one consecutive range of sequence numbers, all at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AppendResult {
+    /// Of the first fact of the batch.
+    pub first_sequence_number: u64,
+    /// Of the last fact of the batch.
+    pub last_sequence_number: u64,
+    /// How many facts the batch holds.
+    pub committed_count: u64,
+    /// When it was committed, by the store's clock, to the microsecond.
+    pub occurred_at: SystemTime,
+    /// True when the caller's idempotency key had been used by the same request before: then this is the first result
+    /// again, and nothing was committed now.
+    pub repeated_request: bool,
+}
+
+impl AppendResult {
+    pub(crate) fn from_message(message: v1::AppendResponse) -> Self {
+        Self {
+            first_sequence_number: message.first_sequence_number,
+            last_sequence_number: message.last_sequence_number,
+            committed_count: message.committed_count,
+            occurred_at: moment(message.occurred_at),
+            repeated_request: message.repeated_request,
+        }
+    }
+}
+
+/// The facts that a query selects, and the version of the context that they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Context {
+    /// The facts, oldest first.
+    pub records: Vec<EventRecord>,
+    /// The highest sequence number among all that match; `None` when no fact does.
+    pub version: Option<u64>,
+}
+
+pub(crate) fn to_json_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_string(value)
+}
+
+fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
+    timestamp.and_then(|timestamp| timestamp.try_into().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Returns a positive duration of the contract; zero for any other.
+pub(crate) fn duration(message: Option<prost_types::Duration>) -> Duration {
+    message.and_then(|message| message.try_into().ok()).unwrap_or_default()
+}
