@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::{env, fs};
 
 use factstr_client::{Context, DurableBatch, Error, Event, EventFilter, EventStore};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -113,19 +112,13 @@ impl Desk<'_> {
 
     /// Brings the table up to the head of the log, and shows it.
     async fn inventory(&self) -> Result<String, Failure> {
-        let mut inventory = Inventory::read(format!("inventory-{}.json", self.name))?;
+        let name = format!("inventory-{}", self.name);
+        let mut table = Table::read(format!("{name}.json"))?;
         self.store
-            .project(format!("inventory-{}", self.name), EventFilter::new().event_types(TYPES), |batch| {
-                ready(inventory.take_in(&batch))
-            })
+            .project(name, EventFilter::new().event_types(TYPES), |batch| ready(table.take_in(&batch)))
             .stop_when_caught_up()
             .await?;
-        let mut lines: Vec<String> = inventory.table.tools.iter().map(|(id, tool)| tool.shown(id)).collect();
-        lines.push(match lines.len() {
-            1 => "1 tool".to_owned(),
-            number => format!("{number} tools"),
-        });
-        Ok(lines.join("\n"))
+        Ok(table.shown())
     }
 }
 
@@ -141,64 +134,58 @@ impl From<Error> for Refusal {
     }
 }
 
-/// A table, and the file that holds it.
-struct Inventory {
-    path: String,
-    table: Table,
-}
-
-#[derive(Default, Deserialize, Serialize)]
+/// The inventory, and the file that holds it.
 struct Table {
-    last_sequence_number: u64,
-    tools: BTreeMap<String, Tool>,
+    path: String,
+    content: Value,
 }
 
-#[derive(Deserialize, Serialize)]
-struct Tool {
-    kind: String,
-    customer: Option<String>,
-}
-
-impl Inventory {
+impl Table {
     fn read(path: String) -> Result<Self, Failure> {
-        let table = if fs::exists(&path)? { serde_json::from_slice(&fs::read(&path)?)? } else { Table::default() };
-        Ok(Self { path, table })
+        let content = if fs::exists(&path)? {
+            serde_json::from_slice(&fs::read(&path)?)?
+        } else {
+            json!({"last_sequence_number": 0, "tools": {}})
+        };
+        Ok(Self { path, content })
     }
 
     /// Takes a batch in; one that the table holds already is left out: delivery is at least once.
     fn take_in(&mut self, batch: &DurableBatch) -> Result<(), Failure> {
-        let Table { last_sequence_number, tools } = &mut self.table;
-        if batch.last_sequence_number <= *last_sequence_number {
+        if self.content["last_sequence_number"].as_u64() >= Some(batch.last_sequence_number) {
             return Ok(());
         }
         for record in &batch.event_records {
             let payload: Value = record.payload()?;
-            let id = text(&payload["tool"]["id"]);
-            if record.event_type == "tool-registered" {
-                tools.insert(id, Tool { kind: text(&payload["tool"]["kind"]), customer: None });
-            } else if let Some(tool) = tools.get_mut(&id) {
-                let is_out = record.event_type == "tool-checked-out";
-                tool.customer = is_out.then(|| text(&payload["customer"]["name"]));
+            let tool = &mut self.content["tools"][text(&payload["tool"]["id"])];
+            match record.event_type.as_str() {
+                "tool-registered" => *tool = json!({"kind": payload["tool"]["kind"], "customer": null}),
+                "tool-checked-out" => tool["customer"] = payload["customer"]["name"].clone(),
+                _ => tool["customer"] = Value::Null,
             }
         }
-        *last_sequence_number = batch.last_sequence_number;
+        self.content["last_sequence_number"] = batch.last_sequence_number.into();
         // The tools and the number up to which they are known change together, or not at all.
         let fresh = format!("{}.new", self.path);
-        fs::write(&fresh, serde_json::to_vec(&self.table)?)?;
+        fs::write(&fresh, self.content.to_string())?;
         fs::rename(&fresh, &self.path)?;
         Ok(())
     }
-}
 
-impl Tool {
-    fn shown(&self, id: &str) -> String {
-        match &self.customer {
-            None => format!("{id} {} in", self.kind),
-            Some(customer) => format!("{id} {} out {customer}", self.kind),
+    fn shown(&self) -> String {
+        let tools: BTreeMap<_, _> = self.content["tools"].as_object().into_iter().flatten().collect();
+        let mut lines = Vec::new();
+        for (id, tool) in &tools {
+            lines.push(match &tool["customer"] {
+                Value::Null => format!("{id} {} in", text(&tool["kind"])),
+                customer => format!("{id} {} out {}", text(&tool["kind"]), text(customer)),
+            });
         }
+        lines.push(if tools.len() == 1 { "1 tool".to_owned() } else { format!("{} tools", tools.len()) });
+        lines.join("\n")
     }
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

@@ -71,20 +71,21 @@ impl<'a, D> Decide<'a, D> {
         D: FnMut(&Context) -> Result<Vec<Event>, E>,
         E: From<Error>,
     {
-        for repetition in 0.. {
+        let mut attempt = 1;
+        loop {
             let context = Query::new(self.store, self.query.clone()).maybe_timeout(self.timeout).context().await?;
             let events = (self.decision)(&context)?;
             if events.is_empty() {
                 return Ok(None);
             }
             match self.store.append_if(events, &self.query, context.version).maybe_timeout(self.timeout).await {
-                Err(error) if error.is_conflict() && repetition + 1 < self.attempts => {
-                    tokio::time::sleep(conflict_delay(repetition)).await;
+                Err(error) if error.is_conflict() && attempt < self.attempts => {
+                    tokio::time::sleep(conflict_delay(attempt - 1)).await;
+                    attempt += 1;
                 }
                 outcome => return Ok(Some(outcome?)),
             }
         }
-        unreachable!("the last attempt returns")
     }
 }
 

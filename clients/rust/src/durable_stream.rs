@@ -11,6 +11,7 @@ use futures_core::Stream;
 use tonic::Code;
 
 use crate::append::BoxFuture;
+use crate::connect::Transport;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventRecord;
 use crate::following::{Content, Following, Resumption, Source, Started};
@@ -20,6 +21,7 @@ use crate::query::EventQuery;
 use crate::retry::{Attempts, Effect};
 use crate::store::EventStore;
 use crate::v1;
+use crate::v1::event_store_service_client::EventStoreServiceClient;
 use crate::v1::{durable_stream_response, stream_all_durable_request, stream_to_durable_request};
 
 /// A batch of a durable stream, to be acknowledged: what one append committed, or the facts of it that match.
@@ -231,7 +233,8 @@ impl DurableStream {
             durable_stream: source.request.name.clone(),
             acknowledgement_token: receipt.token,
         };
-        let send = |mut stub: crate::EventStoreStub, request| async move { stub.acknowledge_durable(request).await };
+        let send =
+            async |mut stub: EventStoreServiceClient<Transport>, request| stub.acknowledge_durable(request).await;
         match source.store.call(&request, attempts, send).await {
             Ok(response) => {
                 source.cursor = source.cursor.max(response.cursor);

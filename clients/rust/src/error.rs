@@ -190,8 +190,8 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_idempotency_key(mut self, key: &str) -> Self {
-        self.0.idempotency_key = Some(key.to_owned());
+    pub(crate) fn with_idempotency_key(mut self, key: String) -> Self {
+        self.0.idempotency_key = Some(key);
         self
     }
 

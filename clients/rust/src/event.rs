@@ -177,3 +177,66 @@ fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
 pub(crate) fn duration(message: Option<prost_types::Duration>) -> Duration {
     message.and_then(|message| message.try_into().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    fn record(event: &Event) -> EventRecord {
+        EventRecord::from_message(v1::EventRecord { payload: event.payload_text().to_owned(), ..Default::default() })
+    }
+
+    #[test]
+    fn no_integer_of_64_bits_loses_a_digit() {
+        for text in ["18446744073709551615", "9223372036854775807", "-9223372036854775808", "9007199254740993"] {
+            let event = Event::new("a", text.parse::<i128>().unwrap()).unwrap();
+            assert_eq!(event.payload_text(), text);
+            assert_eq!(record(&event).payload::<Value>().unwrap().to_string(), text);
+            assert_eq!(record(&event).payload::<i128>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_text_is_kept_byte_for_byte() {
+        let text = " {\"n\" : 1.50, \"n\":2e0}\n";
+        let event = Event::from_payload_text("a", text);
+        assert_eq!(event.payload_text(), text);
+        assert_eq!(record(&event).payload_text, text);
+        assert_eq!(record(&event).payload::<Value>().unwrap(), json!({"n": 2.0}));
+    }
+
+    #[test]
+    fn a_payload_is_read_as_the_type_that_is_asked_for() {
+        #[derive(Debug, Deserialize, PartialEq)]
+        struct Tool {
+            id: String,
+            price: Option<u64>,
+        }
+        let event = Event::new("a", json!({"id": "drill-1", "price": null})).unwrap();
+        assert_eq!(record(&event).payload::<Tool>().unwrap(), Tool { id: "drill-1".into(), price: None });
+        let error = record(&event).payload::<Vec<u8>>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert_eq!(error.code(), None);
+        assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn what_json_cannot_say_is_wrong_usage() {
+        let error = Event::new("a", HashMap::from([((1, 2), 3)])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.message().contains("\"a\""), "{error}");
+    }
+
+    #[test]
+    fn a_moment_is_kept_to_the_microsecond() {
+        let timestamp = prost_types::Timestamp { seconds: 1_790_000_000, nanos: 123_456_000 };
+        let since = moment(Some(timestamp)).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(since.as_micros(), 1_790_000_000_123_456);
+    }
+}

@@ -27,7 +27,7 @@ pub mod v1 {
     tonic::include_proto!("factstr.v1");
 }
 
-pub use append::{Append, AppendIf};
+pub use append::Append;
 pub use connect::{Authorization, ConnectOptions, Tls, Transport, connect};
 pub use decide::{Decide, ReadContext};
 pub use durable_stream::{DurableBatch, DurableStream, Start, StreamDurable};
@@ -41,5 +41,3 @@ pub use retry::Retries;
 pub use store::EventStore;
 /// The gRPC status codes of [`Error::code`].
 pub use tonic::Code;
-
-type EventStoreStub = v1::event_store_service_client::EventStoreServiceClient<Transport>;

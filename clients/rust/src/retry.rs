@@ -149,3 +149,121 @@ pub(crate) fn may_repeat(error: &Error, effect: Effect) -> bool {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    use super::*;
+
+    const RETRIES: Retries =
+        Retries { limit: 3, first_delay: Duration::from_millis(100), longest_delay: Duration::from_millis(300) };
+
+    fn attempts(effect: Effect) -> Attempts {
+        Attempts::new(RETRIES, Duration::from_secs(10), effect, EndedLeases::default())
+    }
+
+    fn refusal(code: Code, reason: &str, details: &mut ErrorDetails) -> Status {
+        details.set_error_info(reason, "factstr", [("lease_epoch".to_owned(), "7".to_owned())]);
+        Status::with_error_details(code, "refused", details.clone())
+    }
+
+    fn busy(retry_delay: Option<Duration>) -> Status {
+        let mut details = ErrorDetails::new();
+        if retry_delay.is_some() {
+            details.set_retry_info(retry_delay);
+        }
+        refusal(Code::ResourceExhausted, "SERVER_BUSY", &mut details)
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_half_of_each_is_random() {
+        for (repetition, longest) in [(0, 100), (1, 200), (2, 300), (40, 300), (u32::MAX, 300)] {
+            let delays: HashSet<Duration> = (0..50).map(|_| RETRIES.delay(repetition)).collect();
+            assert!(delays.iter().all(|delay| *delay >= Duration::from_millis(longest / 2)));
+            assert!(delays.iter().all(|delay| *delay <= Duration::from_millis(longest)));
+            assert!(delays.len() > 1);
+        }
+    }
+
+    #[test]
+    fn a_lost_decision_waits_at_most_10_ms_doubled_up_to_500() {
+        for (repetition, longest) in [(0, 10), (1, 20), (5, 320), (6, 500), (u32::MAX, 500)] {
+            assert!((0..50).all(|_| conflict_delay(repetition) <= Duration::from_millis(longest)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_that_the_server_asks_for_is_kept() {
+        let delay = attempts(Effect::Append).delay_after(&busy(Some(Duration::from_secs(4)))).unwrap();
+        assert_eq!(delay, Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_would_not_end_before_the_timeout_is_not_begun() {
+        let mut attempts = attempts(Effect::Append);
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert_eq!(attempts.remaining(), Duration::from_secs(2));
+        assert!(attempts.delay_after(&busy(Some(Duration::from_secs(1)))).is_ok());
+        let error = attempts.delay_after(&busy(Some(Duration::from_secs(2)))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ServerBusy);
+        assert_eq!(error.retry_delay(), Some(Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_repeated_up_to_the_limit_and_a_stream_without_one() {
+        let mut call = attempts(Effect::Read);
+        let mut stream = attempts(Effect::Stream { give_up_after: None });
+        for _ in 0..3 {
+            assert!(call.delay_after(&busy(None)).is_ok());
+        }
+        assert!(call.delay_after(&busy(None)).is_err());
+        for _ in 0..1_000 {
+            assert!(stream.delay_after(&busy(None)).is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_given_up_so_long_after_its_first_failure() {
+        let mut stream = attempts(Effect::Stream { give_up_after: Some(Duration::from_secs(60)) });
+        tokio::time::advance(Duration::from_secs(600)).await;
+        assert!(stream.delay_after(&Status::unavailable("gone")).is_ok());
+        assert_eq!(stream.remaining(), Duration::from_secs(10));
+        tokio::time::advance(Duration::from_secs(55)).await;
+        assert_eq!(stream.remaining(), Duration::from_secs(5));
+        assert!(stream.delay_after(&Status::unavailable("gone")).is_ok());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(stream.delay_after(&Status::unavailable("gone")).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_timeout_is_too_long() {
+        let attempts = Attempts::new(RETRIES, Duration::MAX, Effect::Read, EndedLeases::default());
+        assert_eq!(attempts.remaining(), Duration::MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_closed_here_is_waited_for_until_the_timeout() {
+        let active = refusal(Code::FailedPrecondition, "DURABLE_STREAM_ACTIVE", &mut ErrorDetails::new());
+        assert!(attempts(Effect::Read).delay_after(&active).is_err());
+        let ended_leases = EndedLeases::default();
+        ended_leases.insert(7);
+        let mut attempts = Attempts::new(RETRIES, Duration::from_secs(10), Effect::Read, ended_leases);
+        for _ in 0..9 {
+            assert!(attempts.delay_after(&active).is_ok());
+        }
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(attempts.delay_after(&active).unwrap_err().kind(), ErrorKind::DurableStreamActive);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_append_stays_in_doubt_whatever_a_later_refusal_says_of_the_server() {
+        let mut attempts = attempts(Effect::Append);
+        assert!(attempts.delay_after(&Status::unavailable("gone")).is_ok());
+        let denied = refusal(Code::PermissionDenied, "PERMISSION_DENIED", &mut ErrorDetails::new());
+        let error = attempts.delay_after(&denied).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(error.code(), Some(Code::PermissionDenied));
+        assert_eq!(error.reason(), Some("PERMISSION_DENIED"));
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tonic::{Request, Response, Status};
 
-use crate::append::{Append, AppendIf};
+use crate::append::{Append, Condition};
 use crate::connect::Transport;
 use crate::decide::{Decide, ReadContext};
 use crate::durable_stream::{DurableBatch, DurableQuery, StreamDurable};
@@ -57,7 +57,7 @@ impl EventStore {
     /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) when it may or may not have been committed; after any other
     /// it was not.
     pub fn append(&self, events: impl Into<Vec<Event>>) -> Append<'_> {
-        Append::new(self, events.into())
+        Append::new(self, events.into(), None)
     }
 
     /// Commits a batch only if the query's context has exactly the expected version; `None` expects no fact at all.
@@ -71,8 +71,9 @@ impl EventStore {
         events: impl Into<Vec<Event>>,
         query: impl Into<EventQuery>,
         expected_context_version: Option<u64>,
-    ) -> AppendIf<'_> {
-        AppendIf::new(self, events.into(), query.into(), expected_context_version)
+    ) -> Append<'_> {
+        let condition = Condition { query: query.into(), expected_context_version };
+        Append::new(self, events.into(), Some(condition))
     }
 
     /// Reads the facts that match, in one snapshot, oldest first.
@@ -250,15 +251,12 @@ impl EventStore {
     }
 
     /// Calls until it succeeds, or must not be repeated.
-    pub(crate) async fn call<Q: Clone, R, F>(
+    pub(crate) async fn call<Q: Clone, R>(
         &self,
         request: &Q,
         mut attempts: Attempts,
-        send: impl Fn(EventStoreServiceClient<Transport>, Request<Q>) -> F,
-    ) -> Result<R, Error>
-    where
-        F: Future<Output = Result<Response<R>, Status>>,
-    {
+        send: impl AsyncFn(EventStoreServiceClient<Transport>, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<R, Error> {
         loop {
             let remaining = attempts.remaining();
             let mut message = Request::new(request.clone());

@@ -41,8 +41,11 @@ impl MemoryServer {
     ///
     /// When it cannot be started, or ends before it takes calls: with what it has said on standard error.
     pub fn start() -> io::Result<Self> {
-        let line = env::var("FACTSTR_SERVER").unwrap_or_else(|_| "factstr-server".to_owned());
-        let words = shlex::split(&line).unwrap_or_default();
+        Self::started_by(&env::var("FACTSTR_SERVER").unwrap_or_else(|_| "factstr-server".to_owned()))
+    }
+
+    fn started_by(line: &str) -> io::Result<Self> {
+        let words = shlex::split(line).unwrap_or_default();
         let Some((program, arguments)) = words.split_first() else {
             return Err(io::Error::other(format!("FACTSTR_SERVER is {line:?}: no command line")));
         };
@@ -100,4 +103,22 @@ fn address(errors: ChildStderr) -> io::Result<String> {
         said.push('\n');
     }
     Err(io::Error::other(format!("the server has ended before it took calls:\n{said}")))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_serve_says_why() {
+        let error = MemoryServer::started_by("sh -c 'echo \"no room for $5\" >&2' sh").unwrap_err();
+        assert!(error.to_string().ends_with("no room for --log-format\n"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused() {
+        for line in ["", "'", "nowhere-to-be-found"] {
+            assert!(MemoryServer::started_by(line).is_err(), "{line}");
+        }
+    }
 }

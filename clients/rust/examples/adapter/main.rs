@@ -3,22 +3,25 @@
 //! In Rust who reads a stream owns it, and dropping is closing and cancelling. So what a store or stream that was closed
 //! answers, and a request that was cancelled, stands here: what is under way is dropped.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+mod shown;
+mod written;
+
+use std::collections::HashMap;
 use std::future::ready;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use factstr_client::{
-    AppendResult, Code, ConnectOptions, Context, DurableBatch, DurableStream, Error, ErrorKind, Event, EventFilter,
-    EventQuery, EventRecord, EventStore, LiveStream, Order, Retries, Start, Tls,
+    ConnectOptions, Context, DurableBatch, DurableStream, Error, EventStore, LiveStream, Order, Retries, Start,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+use shown::{Failure, closed, shown_append, shown_batch, shown_record, usage};
+use written::{Request, event_query, events, tls};
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
@@ -26,14 +29,14 @@ async fn main() -> std::io::Result<()> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let request: Request = serde_json::from_str(&line)?;
-        let (closed, cancelled) = (adapter.closed(&request), Switch::default());
+        let (closing, cancelled) = (adapter.closing(&request), Switch::default());
         locked(&adapter.running).insert(request.id, cancelled.clone());
         let adapter = adapter.clone();
         tokio::spawn(async move {
             let id = request.id;
             let outcome = tokio::select! {
                 biased;
-                () = closed.thrown() => Err(Failure(json!({"kind": "closed"}))),
+                () = closing.thrown() => Err(closed()),
                 () = cancelled.thrown() => Err(Failure(json!({"kind": "cancelled"}))),
                 outcome = adapter.carry_out(request) => outcome,
             };
@@ -94,100 +97,6 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An error as it is answered.
-struct Failure(Value);
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self(shown_error(&error))
-    }
-}
-
-fn usage(message: impl fmt::Display) -> Failure {
-    Failure(json!({"kind": "usage", "message": message.to_string()}))
-}
-
-/// All arguments of all requests.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Request {
-    id: u64,
-    #[serde(rename = "do")]
-    what: String,
-    store: String,
-    stream: String,
-    target: String,
-    tls: Option<WrittenTls>,
-    token: Option<String>,
-    allow_plaintext_token: bool,
-    timeout_ms: Option<u64>,
-    retries: WrittenRetries,
-    events: Vec<WrittenEvent>,
-    query: Option<WrittenQuery>,
-    idempotency_key: Option<String>,
-    expected_context_version: Option<u64>,
-    limit: Option<u64>,
-    order: Option<String>,
-    before: Option<u64>,
-    unless_last: Option<String>,
-    interfere: Interference,
-    attempts: Option<u32>,
-    after: Option<u64>,
-    give_up_after_ms: Option<u64>,
-    name: String,
-    /// A number, or "head".
-    start: Option<Value>,
-    max_unacknowledged_batches: Option<u32>,
-    wait_for_lease: bool,
-    last_sequence_number: u64,
-    fail_at: Option<u64>,
-    request: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WrittenTls {
-    System(bool),
-    Files { ca: Option<String>, cert: Option<String>, key: Option<String>, server_name: Option<String> },
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WrittenRetries {
-    limit: Option<u32>,
-    first_delay_ms: Option<u64>,
-    longest_delay_ms: Option<u64>,
-}
-
-#[derive(Clone, Deserialize)]
-struct WrittenEvent {
-    event_type: String,
-    #[serde(default)]
-    payload: Value,
-    payload_text: Option<String>,
-    #[serde(default)]
-    metadata: BTreeMap<String, String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WrittenQuery {
-    filters: Vec<WrittenFilter>,
-    min_sequence_number: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct WrittenFilter {
-    event_types: Option<Vec<String>>,
-    payload_predicates: Option<Vec<Value>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Interference {
-    times: u64,
-    events: Vec<WrittenEvent>,
-}
-
 impl Adapter {
     async fn carry_out(&self, a: Request) -> Result<Value, Failure> {
         match a.what.as_str() {
@@ -198,11 +107,11 @@ impl Adapter {
             "query" => query(&self.store(&a)?, a).await,
             "decide" => decide(&self.store(&a)?, a).await,
             "project" => project(&self.store(&a)?, a).await,
-            "stream" => self.open(&a, stream(&self.store(&a)?, &a).await?),
-            "durable" => self.open(&a, durable(&self.store(&a)?, &a).await?),
+            "stream" => Ok(self.open(&a, stream(&self.store(&a)?, &a).await?)),
+            "durable" => Ok(self.open(&a, durable(&self.store(&a)?, &a).await?)),
             "next" | "until_caught_up" | "acknowledge" => {
                 let opened = self.stream(&a)?.opened;
-                opened.lock().await.as_mut().ok_or_else(|| usage("the stream is closed"))?.carry_out(&a).await
+                opened.lock().await.as_mut().ok_or_else(closed)?.carry_out(&a).await
             }
             "close_stream" => {
                 self.stream(&a)?.close().await;
@@ -251,7 +160,7 @@ impl Adapter {
         Ok(json!({}))
     }
 
-    fn open(&self, a: &Request, opened: Opened) -> Result<Value, Failure> {
+    fn open(&self, a: &Request, opened: Opened) -> Value {
         let shown = match &opened {
             Opened::Live(stream) => json!({"position": stream.position()}),
             Opened::Durable(stream, _) => json!({"cursor": stream.cursor(), "lease_epoch": stream.lease_epoch()}),
@@ -259,7 +168,7 @@ impl Adapter {
         let opened = Arc::new(tokio::sync::Mutex::new(Some(opened)));
         let stream = Stream { opened, store: a.store.clone(), closed: Switch::default() };
         locked(&self.streams).insert(a.stream.clone(), stream);
-        Ok(shown)
+        shown
     }
 
     fn store(&self, a: &Request) -> Result<EventStore, Failure> {
@@ -271,7 +180,7 @@ impl Adapter {
     }
 
     /// What is thrown when that is closed on which the request works.
-    fn closed(&self, a: &Request) -> Switch {
+    fn closing(&self, a: &Request) -> Switch {
         match a.what.as_str() {
             "connect" | "close" | "close_stream" | "cancel" => None,
             "next" | "until_caught_up" | "acknowledge" => self.stream(a).ok().map(|stream| stream.closed),
@@ -294,7 +203,7 @@ impl Opened {
         match a.what.as_str() {
             "acknowledge" => self.acknowledge(a.last_sequence_number).await,
             "next" => {
-                let batch = self.next(false).await?.ok_or_else(|| Failure(json!({"kind": "closed"})))?;
+                let batch = self.next(false).await?.ok_or_else(closed)?;
                 Ok(json!({"batch": batch, "position": self.position()}))
             }
             _ => {
@@ -414,7 +323,7 @@ async fn decide(store: &EventStore, a: Request) -> Result<Value, Failure> {
 
 async fn project(store: &EventStore, a: Request) -> Result<Value, Failure> {
     let mut handled = Vec::new();
-    let handler = |batch: DurableBatch| {
+    let take_in = |batch: DurableBatch| {
         if Some(batch.last_sequence_number) == a.fail_at {
             return ready(Err(Failure(json!({"kind": "handler", "handled": handled}))));
         }
@@ -422,7 +331,7 @@ async fn project(store: &EventStore, a: Request) -> Result<Value, Failure> {
         ready(Ok(()))
     };
     let query = event_query(&a.query.unwrap_or_default())?;
-    store.project(a.name, query, handler).stop_when_caught_up().await?;
+    store.project(a.name, query, take_in).stop_when_caught_up().await?;
     Ok(json!({"handled": handled}))
 }
 
@@ -458,131 +367,4 @@ async fn durable(store: &EventStore, a: &Request) -> Result<Opened, Failure> {
         stream = stream.give_up_after(Duration::from_millis(time));
     }
     Ok(Opened::Durable(stream.await?, HashMap::new()))
-}
-
-fn tls(written: WrittenTls) -> Result<Option<Tls>, Failure> {
-    let (ca, cert, key, server_name) = match written {
-        WrittenTls::System(is_on) => return Ok(is_on.then(Tls::new)),
-        WrittenTls::Files { ca, cert, key, server_name } => (ca, cert, key, server_name),
-    };
-    let mut tls = Tls::new();
-    if let Some(ca) = ca {
-        tls = tls.ca(ca);
-    }
-    match (cert, key) {
-        (Some(cert), Some(key)) => tls = tls.cert(cert, key),
-        (None, None) => {}
-        // In Rust that cannot even be said.
-        _ => return Err(usage("a certificate takes its key")),
-    }
-    if let Some(name) = server_name {
-        tls = tls.server_name(name);
-    }
-    Ok(Some(tls))
-}
-
-fn events(written: Vec<WrittenEvent>) -> Result<Vec<Event>, Error> {
-    let event = |one: WrittenEvent| {
-        let event = match one.payload_text {
-            Some(text) => Event::from_payload_text(one.event_type, text),
-            None => Event::new(one.event_type, one.payload)?,
-        };
-        Ok(one.metadata.into_iter().fold(event, |event, (key, value)| event.with_metadata(key, value)))
-    };
-    written.into_iter().map(event).collect()
-}
-
-fn event_query(written: &WrittenQuery) -> Result<EventQuery, Error> {
-    let mut filters = Vec::new();
-    for one in &written.filters {
-        let mut filter = EventFilter::new();
-        if let Some(types) = &one.event_types {
-            filter = filter.event_types(types);
-        }
-        if let Some(predicates) = &one.payload_predicates {
-            filter = filter.payloads(predicates)?;
-        }
-        filters.push(filter);
-    }
-    let query = EventQuery::any_of(filters);
-    Ok(match written.min_sequence_number {
-        Some(sequence_number) => query.after(sequence_number),
-        None => query,
-    })
-}
-
-fn shown_moment(moment: SystemTime) -> String {
-    let moment = jiff::Timestamp::try_from(moment).expect("a moment of this age");
-    moment.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
-}
-
-fn shown_append(result: &AppendResult) -> Value {
-    json!({
-        "first_sequence_number": result.first_sequence_number,
-        "last_sequence_number": result.last_sequence_number,
-        "committed_count": result.committed_count,
-        "occurred_at": shown_moment(result.occurred_at),
-        "repeated_request": result.repeated_request,
-    })
-}
-
-fn shown_record(record: &EventRecord) -> Result<Value, Error> {
-    Ok(json!({
-        "sequence_number": record.sequence_number,
-        "occurred_at": shown_moment(record.occurred_at),
-        "event_type": record.event_type,
-        "payload": record.payload::<Value>()?,
-        "payload_text": record.payload_text,
-        "metadata": record.metadata,
-    }))
-}
-
-fn shown_batch(first: u64, last: u64, records: &[EventRecord]) -> Result<Value, Error> {
-    let records: Vec<Value> = records.iter().map(shown_record).collect::<Result<_, _>>()?;
-    Ok(json!({"first_sequence_number": first, "last_sequence_number": last, "event_records": records}))
-}
-
-fn shown_error(error: &Error) -> Value {
-    let kind = error.kind();
-    let violations = error.field_violations().iter();
-    let mut shown = json!({
-        "kind": shown_kind(kind),
-        "code": error.code().map(shown_code),
-        "reason": error.reason(),
-        "message": error.message(),
-        "metadata": error.metadata(),
-        "field_violations": violations
-            .map(|violation| json!({"field": violation.field, "description": violation.description}))
-            .collect::<Vec<_>>(),
-    });
-    if let ErrorKind::Conflict { expected, actual } = kind {
-        shown["expected"] = json!(expected);
-        shown["actual"] = json!(actual);
-    }
-    if kind == ErrorKind::OutcomeUnknown {
-        shown["idempotency_key"] = json!(error.idempotency_key());
-    }
-    shown
-}
-
-fn shown_kind(kind: ErrorKind) -> String {
-    match kind {
-        ErrorKind::Conflict { .. } => "conflict".to_owned(),
-        other => in_snake_case(&format!("{other:?}")),
-    }
-}
-
-fn shown_code(code: Code) -> String {
-    in_snake_case(&format!("{code:?}")).to_uppercase()
-}
-
-fn in_snake_case(name: &str) -> String {
-    let mut written = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !written.is_empty() {
-            written.push('_');
-        }
-        written.extend(letter.to_lowercase());
-    }
-    written
 }

@@ -1,0 +1,109 @@
+//! What a user's own tests rest on: a memory server, and the operations as futures and streams.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use factstr_client::testing::MemoryServer;
+use factstr_client::{ConnectOptions, Context, DurableBatch, Error, ErrorKind, Event, EventQuery, Retries, v1};
+use futures_core::Stream;
+use serde_json::json;
+
+/// Fails instead of hanging.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it is done in time")
+}
+
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+#[tokio::test]
+async fn a_server_is_empty_alone_and_gone_with_its_value() {
+    within(async {
+        let (one, other) = (MemoryServer::start().unwrap(), MemoryServer::start().unwrap());
+        let (first, second) = (
+            ConnectOptions::new().retries(Retries::none()).connect(one.target()).unwrap(),
+            factstr_client::connect(other.target()).unwrap(),
+        );
+        first.append(Event::new("noon", ()).unwrap()).await.unwrap();
+        assert_eq!(second.read_context(EventQuery::all()).await.unwrap().version, None);
+        drop(one);
+        let error = first.query(EventQuery::all()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn results_and_streams_are_streams() {
+    within(async {
+        let server = MemoryServer::start().unwrap();
+        let store = factstr_client::connect(server.target()).unwrap();
+        store.append([Event::new("a", 1).unwrap(), Event::new("b", 2).unwrap()]).await.unwrap();
+
+        let mut result = store.query(EventQuery::all()).await.unwrap();
+        assert_eq!(result.context_version(), Some(2));
+        assert_eq!(next(&mut result).await.unwrap().unwrap().event_type, "a");
+        assert_eq!(next(&mut result).await.unwrap().unwrap().payload::<u8>().unwrap(), 2);
+        assert!(next(&mut result).await.is_none());
+        assert!(next(&mut result).await.is_none());
+
+        let mut live = store.stream_all().after(0).await.unwrap();
+        assert_eq!(next(&mut live).await.unwrap().unwrap().last_sequence_number, 2);
+        let mut durable = store.stream_all_durable("d").await.unwrap();
+        let batch = next(&mut durable).await.unwrap().unwrap();
+        assert_eq!(durable.acknowledge(&batch).await.unwrap(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operations_can_be_spawned() {
+    within(async {
+        let server = MemoryServer::start().unwrap();
+        let store = factstr_client::connect(server.target()).unwrap();
+        let spawned = tokio::spawn(async move {
+            let mut decisions = 0;
+            let decision = |_: &Context| {
+                decisions += 1;
+                Ok::<_, Error>(vec![Event::new("a", json!({"n": 1}))?])
+            };
+            store.decide(EventQuery::all(), decision).await?;
+            let mut handled = Vec::new();
+            let take_in = |batch: DurableBatch| {
+                handled.push(batch.last_sequence_number);
+                async {
+                    tokio::task::yield_now().await;
+                    Ok::<_, Error>(())
+                }
+            };
+            store.project("p", EventQuery::all(), take_in).stop_when_caught_up().await?;
+            Ok::<_, Error>((decisions, handled))
+        });
+        assert_eq!(spawned.await.unwrap().unwrap(), (1, vec![1]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_stubs_share_the_stores_channel() {
+    within(async {
+        let server = MemoryServer::start().unwrap();
+        let store = factstr_client::connect(server.target()).unwrap();
+        let info = store.server_stub().get_server_info(v1::GetServerInfoRequest {}).await.unwrap().into_inner();
+        assert_eq!(info.store_kind, "memory");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_resolved_is_unavailable() {
+    within(async {
+        let options = ConnectOptions::new().retries(Retries::none());
+        let error = options.connect("unix:/nowhere/factstr.sock").unwrap().query(EventQuery::all()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        assert!(error.message().contains("No such file"), "{error}");
+    })
+    .await;
+}
