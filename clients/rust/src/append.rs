@@ -110,8 +110,8 @@ fn key(given: Option<String>, store: &EventStore) -> Result<String, Error> {
         // On the wire an empty key is no key: the caller would wrongly believe that a repetition is safe.
         Some(key) if key.is_empty() => Err(Error::usage("the idempotency key is empty; give 1 to 200 characters")),
         Some(key) => Ok(key),
-        None if store.retries.limit == 0 => Ok(String::new()),
-        None => Ok(Uuid::new_v4().to_string()),
+        None if store.repeats() => Ok(Uuid::new_v4().to_string()),
+        None => Ok(String::new()),
     }
 }
 

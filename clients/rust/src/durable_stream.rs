@@ -1,27 +1,23 @@
 //! Owns durable streams: how far one has come under which lease, and which of its batches can still be acknowledged.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::future::{IntoFuture, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use tonic::Code;
 
+use crate::acknowledger::{Acknowledger, Receipt};
 use crate::append::BoxFuture;
-use crate::connect::Transport;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event::EventRecord;
 use crate::following::{Content, Following, Resumption, Source, Started};
 use crate::incoming::Opening;
 use crate::live_stream::records;
 use crate::query::EventQuery;
-use crate::retry::{Attempts, Effect};
 use crate::store::EventStore;
 use crate::v1;
-use crate::v1::event_store_service_client::EventStoreServiceClient;
 use crate::v1::{durable_stream_response, stream_all_durable_request, stream_to_durable_request};
 
 /// A batch of a durable stream, to be acknowledged: what one append committed, or the facts of it that match.
@@ -37,13 +33,6 @@ pub struct DurableBatch {
     /// Of the lease under which it was delivered. It only ever rises: a fencing number.
     pub lease_epoch: u64,
     acknowledgement_token: String,
-}
-
-/// What of a batch its acknowledgement takes.
-pub(crate) struct Receipt {
-    last_sequence_number: u64,
-    lease_epoch: u64,
-    token: String,
 }
 
 impl DurableBatch {
@@ -127,11 +116,14 @@ impl<'a> IntoFuture for StreamDurable<'a> {
 
     /// Is done when this consumer has the lease.
     fn into_future(self) -> Self::IntoFuture {
-        let resumption = Resumption::new(self.store.clone(), self.give_up_after);
-        let following = Following::new(Durable::new(self.store.clone(), self.request), None, resumption);
+        let (store, request) = (self.store.clone(), self.request);
+        let resumption = Resumption::new(store.clone(), self.give_up_after);
+        let acknowledger = Acknowledger::new(store.clone(), request.name.clone(), self.give_up_after);
+        let following = Following::new(Durable { store, request, acknowledger }, None, resumption);
         let mut stream = DurableStream { following };
         Box::pin(async {
             poll_fn(|context| stream.following.poll_open(context)).await?;
+            stream.lease().set_open(true);
             Ok(stream)
         })
     }
@@ -155,10 +147,10 @@ impl DurableStream {
     ///
     /// # Errors
     ///
-    /// What will not pass, such as [`LeaseLost`](ErrorKind::LeaseLost) when the stream was reset or deleted by force, or
-    /// [`LogDiverged`](ErrorKind::LogDiverged) when the log has become another one.
+    /// What will not pass, such as [`LeaseLost`](crate::ErrorKind::LeaseLost) when the stream was reset or deleted by force, or
+    /// [`LogDiverged`](crate::ErrorKind::LogDiverged) when the log has become another one.
     pub async fn try_next(&mut self) -> Result<Option<DurableBatch>, Error> {
-        poll_fn(|context| self.poll_batch(context)).await
+        poll_fn(|context| self.poll_with(context, Following::poll_batch)).await
     }
 
     /// Returns the next batch up to the head; `None` there, and the stream itself then goes on. Safe to cancel.
@@ -167,8 +159,7 @@ impl DurableStream {
     ///
     /// As of [`try_next`](DurableStream::try_next).
     pub async fn until_caught_up(&mut self) -> Result<Option<DurableBatch>, Error> {
-        let found = poll_fn(|context| self.following.poll_until_caught_up(context)).await?;
-        Ok(found.map(|message| self.following.source.batch(message)))
+        poll_fn(|context| self.poll_with(context, Following::poll_until_caught_up)).await
     }
 
     /// Acknowledges this batch and all before it; returns the cursor.
@@ -178,21 +169,16 @@ impl DurableStream {
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`](ErrorKind::LeaseLost) and [`DurableStreamNotFound`](ErrorKind::DurableStreamNotFound) when the
-    /// stream was reset, deleted or taken; then it is over.
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and [`DurableStreamNotFound`](crate::ErrorKind::DurableStreamNotFound) when the
+    /// stream was reset, deleted or taken; then it is over, and reading it says so too.
     pub async fn acknowledge(&mut self, batch: &DurableBatch) -> Result<u64, Error> {
-        self.acknowledge_receipt(batch.receipt()).await
+        self.lease().acknowledge(batch).await
     }
 
-    pub(crate) async fn acknowledge_receipt(&mut self, receipt: Receipt) -> Result<u64, Error> {
-        let attempts = self.following.resumption.attempts();
-        self.send(receipt, attempts).await
-    }
-
-    /// Acknowledges as any other call would: not for as long as it takes.
-    pub(crate) async fn acknowledge_at_the_end(&mut self, receipt: Receipt) -> Result<u64, Error> {
-        let attempts = self.following.source.store.attempts(Effect::Read, None);
-        self.send(receipt, attempts).await
+    /// Returns what acknowledges while this stream is being read, for another task.
+    #[must_use]
+    pub fn acknowledger(&self) -> Acknowledger {
+        self.lease().clone()
     }
 
     /// Returns the position: everything up to it was handed over or does not match. It goes back to the cursor when the
@@ -205,13 +191,13 @@ impl DurableStream {
     /// Returns the cursor, as the store last said: everything up to it is acknowledged or does not match.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.following.source.cursor
+        self.lease().cursor()
     }
 
     /// Returns the epoch of the lease: a fencing number. It rises whenever the stream is taken up again.
     #[must_use]
     pub fn lease_epoch(&self) -> u64 {
-        self.following.source.lease_epoch.unwrap_or(0)
+        self.lease().lease_epoch()
     }
 
     /// Whether a further batch has come, and waits to be handed over.
@@ -219,57 +205,44 @@ impl DurableStream {
         self.following.has_batch()
     }
 
-    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<DurableBatch>, Error>> {
-        let found = ready!(self.following.poll_batch(context))?;
-        Poll::Ready(Ok(found.map(|message| self.following.source.batch(message))))
+    pub(crate) fn lease(&self) -> &Acknowledger {
+        &self.following.source.acknowledger
     }
 
-    async fn send(&mut self, receipt: Receipt, attempts: Attempts) -> Result<u64, Error> {
-        let source = &mut self.following.source;
-        if source.earlier_epochs.contains(&receipt.lease_epoch) {
-            return Ok(source.cursor);
+    fn poll_with(&mut self, context: &mut Context<'_>, poll: PollBatch) -> Poll<Result<Option<DurableBatch>, Error>> {
+        if let Some(error) = self.lease().lost(context.waker()) {
+            self.following.end();
+            return Poll::Ready(Err(error));
         }
-        let request = v1::AcknowledgeDurableRequest {
-            durable_stream: source.request.name.clone(),
-            acknowledgement_token: receipt.token,
-        };
-        let send =
-            async |mut stub: EventStoreServiceClient<Transport>, request| stub.acknowledge_durable(request).await;
-        match source.store.call(&request, attempts, send).await {
-            Ok(response) => {
-                source.cursor = source.cursor.max(response.cursor);
-                source.kept = source.kept.max(receipt.last_sequence_number);
-                Ok(source.cursor)
-            }
-            // The lease may have ended because this stream was interrupted: then the batch is delivered again.
-            Err(error) if error.kind() == ErrorKind::LeaseLost && !self.following.resumption.is_open => {
-                Ok(source.cursor)
-            }
-            Err(error) => {
-                if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::DurableStreamNotFound) {
-                    self.following.end();
-                }
-                Err(error)
-            }
+        let polled = poll(&mut self.following, context);
+        self.lease().set_open(self.following.resumption.is_open);
+        polled.map_ok(|found| found.map(|message| self.batch(message)))
+    }
+
+    fn batch(&self, message: v1::CommittedBatch) -> DurableBatch {
+        DurableBatch {
+            first_sequence_number: message.first_sequence_number,
+            last_sequence_number: message.last_sequence_number,
+            event_records: records(message.event_records),
+            lease_epoch: self.lease_epoch(),
+            acknowledgement_token: message.acknowledgement_token,
         }
     }
 }
+
+type PollBatch = fn(&mut Following<Durable>, &mut Context<'_>) -> Poll<Result<Option<v1::CommittedBatch>, Error>>;
 
 impl Stream for DurableStream {
     type Item = Result<DurableBatch, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_batch(context).map(Result::transpose)
+        self.poll_with(context, Following::poll_batch).map(Result::transpose)
     }
 }
 
 impl Drop for DurableStream {
-    /// The server may notice a little later that this consumer is done with its lease.
     fn drop(&mut self) {
-        let source = &self.following.source;
-        if let Some(lease_epoch) = source.lease_epoch {
-            source.store.ended_leases.insert(lease_epoch);
-        }
+        self.lease().end_lease();
     }
 }
 
@@ -289,27 +262,7 @@ impl fmt::Debug for DurableStream {
 struct Durable {
     store: EventStore,
     request: Request,
-    cursor: u64,
-    lease_epoch: Option<u64>,
-    earlier_epochs: HashSet<u64>,
-    /// What the store has certainly kept. The cursor may be beyond: passing over what does not match is stored later.
-    kept: u64,
-}
-
-impl Durable {
-    fn new(store: EventStore, request: Request) -> Self {
-        Self { store, request, cursor: 0, lease_epoch: None, earlier_epochs: HashSet::new(), kept: 0 }
-    }
-
-    fn batch(&self, message: v1::CommittedBatch) -> DurableBatch {
-        DurableBatch {
-            first_sequence_number: message.first_sequence_number,
-            last_sequence_number: message.last_sequence_number,
-            event_records: records(message.event_records),
-            lease_epoch: self.lease_epoch.unwrap_or(0),
-            acknowledgement_token: message.acknowledgement_token,
-        }
-    }
+    acknowledger: Acknowledger,
 }
 
 impl Source for Durable {
@@ -351,26 +304,11 @@ impl Source for Durable {
     }
 
     fn begin(&mut self, started: &Started, _: Option<u64>) -> Result<u64, Error> {
-        self.earlier_epochs.extend(self.lease_epoch.replace(started.lease_epoch));
         // Every later call follows an interrupted one. The server may not have noticed that, and hold this consumer's own
         // lease; and where a new name starts is no matter for an old one.
         self.request.wait_for_lease = true;
         self.request.start = None;
-        if started.after < self.kept {
-            return Err(Error::found(
-                ErrorKind::LeaseLost,
-                Code::Aborted,
-                "DURABLE_STREAM_LEASE_LOST",
-                format!(
-                    "{} stands at {}, but {} was acknowledged: it was reset or deleted while this consumer was not \
-                     connected",
-                    self.request.name, started.after, self.kept
-                ),
-            ));
-        }
-        self.cursor = started.after;
-        self.kept = started.after;
-        Ok(started.after)
+        self.acknowledger.begin(started)
     }
 }
 

@@ -217,8 +217,8 @@ impl Resumption {
         Self { store, give_up_after, heartbeat: USUAL_HEARTBEAT, has_begun: false, is_open: false, attempts: None }
     }
 
-    /// Returns the attempts of a call that belongs to the stream: as lasting as the stream itself.
-    pub(crate) fn attempts(&self) -> Attempts {
+    /// Returns the attempts of a call: once the stream has begun, as lasting as the stream itself.
+    fn attempts(&self) -> Attempts {
         let effect = if self.has_begun { Effect::Stream { give_up_after: self.give_up_after } } else { Effect::Read };
         self.store.attempts(effect, None)
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod acknowledger;
 mod append;
 mod connect;
 mod decide;
@@ -27,6 +28,7 @@ pub mod v1 {
     tonic::include_proto!("factstr.v1");
 }
 
+pub use acknowledger::Acknowledger;
 pub use append::Append;
 pub use connect::{Authorization, ConnectOptions, Tls, Transport, connect};
 pub use decide::{Decide, ReadContext};

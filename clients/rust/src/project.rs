@@ -64,6 +64,7 @@ impl<'a, H> Project<'a, H> {
         E: From<Error>,
     {
         let mut stream = self.stream.await?;
+        let acknowledger = stream.acknowledger();
         let mut acknowledged_at = Instant::now();
         let mut unacknowledged = None;
         loop {
@@ -73,12 +74,12 @@ impl<'a, H> Project<'a, H> {
             if let Err(failure) = (self.handler)(batch).await {
                 if let Some(before) = unacknowledged {
                     // Where that fails too, the handler's failure is what matters.
-                    let _ = stream.acknowledge_at_the_end(before).await;
+                    let _ = acknowledger.acknowledge_at_the_end(before).await;
                 }
                 return Err(failure);
             }
             if acknowledged_at.elapsed() >= LONGEST_UNACKNOWLEDGED || !stream.has_batch() {
-                stream.acknowledge_receipt(receipt).await?;
+                acknowledger.acknowledge_receipt(receipt).await?;
                 acknowledged_at = Instant::now();
                 unacknowledged = None;
             } else {

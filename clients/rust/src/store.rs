@@ -1,6 +1,7 @@
 //! Owns the connected store: what its operations stand on, and one method for each.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Request, Response, Status};
@@ -28,16 +29,18 @@ use crate::v1::server_service_client::ServerServiceClient;
 /// Operations are set up by methods and done by `.await`. Dropping what is awaited cancels it: then it is not repeated,
 /// and an append may or may not have been committed.
 #[derive(Clone)]
-pub struct EventStore {
+pub struct EventStore(Arc<Inner>);
+
+struct Inner {
     transport: Transport,
-    pub(crate) timeout: Duration,
-    pub(crate) retries: Retries,
-    pub(crate) ended_leases: EndedLeases,
+    timeout: Duration,
+    retries: Retries,
+    ended_leases: EndedLeases,
 }
 
 impl EventStore {
     pub(crate) fn new(transport: Transport, timeout: Duration, retries: Retries) -> Self {
-        Self { transport, timeout, retries, ended_leases: EndedLeases::default() }
+        Self(Arc::new(Inner { transport, timeout, retries, ended_leases: EndedLeases::default() }))
     }
 
     /// Commits one event, or several as one batch: all or none, durable when this is done.
@@ -229,25 +232,36 @@ impl EventStore {
     /// Its calls are plain calls of gRPC: without timeouts and repetitions.
     #[must_use]
     pub fn event_store_stub(&self) -> EventStoreServiceClient<Transport> {
-        EventStoreServiceClient::new(self.transport.clone())
+        EventStoreServiceClient::new(self.0.transport.clone())
     }
 
     /// Returns the generated stub for seeing, moving, deleting and awaiting durable streams: see
     /// [`event_store_stub`](EventStore::event_store_stub).
     #[must_use]
     pub fn durable_stream_stub(&self) -> DurableStreamServiceClient<Transport> {
-        DurableStreamServiceClient::new(self.transport.clone())
+        DurableStreamServiceClient::new(self.0.transport.clone())
     }
 
     /// Returns the generated stub for what the server is and allows: see
     /// [`event_store_stub`](EventStore::event_store_stub).
     #[must_use]
     pub fn server_stub(&self) -> ServerServiceClient<Transport> {
-        ServerServiceClient::new(self.transport.clone())
+        ServerServiceClient::new(self.0.transport.clone())
     }
 
     pub(crate) fn attempts(&self, effect: Effect, timeout: Option<Duration>) -> Attempts {
-        Attempts::new(self.retries, timeout.unwrap_or(self.timeout), effect, self.ended_leases.clone())
+        let Inner { timeout: usual, retries, ended_leases, .. } = &*self.0;
+        Attempts::new(*retries, timeout.unwrap_or(*usual), effect, ended_leases.clone())
+    }
+
+    /// Whether anything is repeated at all.
+    pub(crate) fn repeats(&self) -> bool {
+        self.0.retries.limit > 0
+    }
+
+    /// Takes note of a lease that this store is done with: the server may notice a little later.
+    pub(crate) fn end_lease(&self, lease_epoch: u64) {
+        self.0.ended_leases.insert(lease_epoch);
     }
 
     /// Calls until it succeeds, or must not be repeated.
@@ -278,8 +292,8 @@ impl fmt::Debug for EventStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("EventStore")
-            .field("timeout", &self.timeout)
-            .field("retries", &self.retries)
+            .field("timeout", &self.0.timeout)
+            .field("retries", &self.0.retries)
             .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use factstr_client::{
-    ConnectOptions, Context, DurableBatch, DurableStream, Error, EventStore, LiveStream, Order, Retries, Start,
+    Acknowledger, ConnectOptions, Context, DurableBatch, DurableStream, Error, EventStore, LiveStream, Order, Retries,
+    Start,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -60,8 +61,13 @@ struct Adapter {
     running: Mutex<HashMap<u64, Switch>>,
 }
 
+/// What a durable stream has delivered last under each number.
+type Delivered = Arc<Mutex<HashMap<u64, DurableBatch>>>;
+
 #[derive(Clone)]
 struct Stream {
+    /// Of a durable one.
+    acknowledging: Option<(Acknowledger, Delivered)>,
     opened: Arc<tokio::sync::Mutex<Option<Opened>>>,
     store: String,
     closed: Switch,
@@ -69,8 +75,7 @@ struct Stream {
 
 enum Opened {
     Live(LiveStream),
-    /// With what it has delivered last under each number.
-    Durable(DurableStream, HashMap<u64, DurableBatch>),
+    Durable(DurableStream, Delivered),
 }
 
 /// Thrown once, for all that wait for it.
@@ -109,7 +114,8 @@ impl Adapter {
             "project" => project(&self.store(&a)?, a).await,
             "stream" => Ok(self.open(&a, stream(&self.store(&a)?, &a).await?)),
             "durable" => Ok(self.open(&a, durable(&self.store(&a)?, &a).await?)),
-            "next" | "until_caught_up" | "acknowledge" => {
+            "acknowledge" => self.stream(&a)?.acknowledge(a.last_sequence_number).await,
+            "next" | "until_caught_up" => {
                 let opened = self.stream(&a)?.opened;
                 opened.lock().await.as_mut().ok_or_else(closed)?.carry_out(&a).await
             }
@@ -161,12 +167,15 @@ impl Adapter {
     }
 
     fn open(&self, a: &Request, opened: Opened) -> Value {
-        let shown = match &opened {
-            Opened::Live(stream) => json!({"position": stream.position()}),
-            Opened::Durable(stream, _) => json!({"cursor": stream.cursor(), "lease_epoch": stream.lease_epoch()}),
+        let (shown, acknowledging) = match &opened {
+            Opened::Live(stream) => (json!({"position": stream.position()}), None),
+            Opened::Durable(stream, delivered) => (
+                json!({"cursor": stream.cursor(), "lease_epoch": stream.lease_epoch()}),
+                Some((stream.acknowledger(), delivered.clone())),
+            ),
         };
         let opened = Arc::new(tokio::sync::Mutex::new(Some(opened)));
-        let stream = Stream { opened, store: a.store.clone(), closed: Switch::default() };
+        let stream = Stream { acknowledging, opened, store: a.store.clone(), closed: Switch::default() };
         locked(&self.streams).insert(a.stream.clone(), stream);
         shown
     }
@@ -191,6 +200,13 @@ impl Adapter {
 }
 
 impl Stream {
+    async fn acknowledge(&self, last_sequence_number: u64) -> Result<Value, Failure> {
+        let (acknowledger, delivered) =
+            self.acknowledging.as_ref().ok_or_else(|| usage("the stream is not durable"))?;
+        let batch = locked(delivered).get(&last_sequence_number).cloned().ok_or_else(|| usage("no such batch"))?;
+        Ok(json!({"cursor": acknowledger.acknowledge(&batch).await?}))
+    }
+
     async fn close(&self) {
         self.closed.throw();
         // Whoever is reading it lets go of it now.
@@ -200,20 +216,15 @@ impl Stream {
 
 impl Opened {
     async fn carry_out(&mut self, a: &Request) -> Result<Value, Failure> {
-        match a.what.as_str() {
-            "acknowledge" => self.acknowledge(a.last_sequence_number).await,
-            "next" => {
-                let batch = self.next(false).await?.ok_or_else(closed)?;
-                Ok(json!({"batch": batch, "position": self.position()}))
-            }
-            _ => {
-                let mut batches = Vec::new();
-                while let Some(batch) = self.next(true).await? {
-                    batches.push(batch);
-                }
-                Ok(json!({"batches": batches, "position": self.position()}))
-            }
+        if a.what == "next" {
+            let batch = self.next(false).await?.ok_or_else(closed)?;
+            return Ok(json!({"batch": batch, "position": self.position()}));
         }
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next(true).await? {
+            batches.push(batch);
+        }
+        Ok(json!({"batches": batches, "position": self.position()}))
     }
 
     async fn next(&mut self, until_caught_up: bool) -> Result<Option<Value>, Error> {
@@ -232,16 +243,10 @@ impl Opened {
                 let mut shown =
                     shown_batch(batch.first_sequence_number, batch.last_sequence_number, &batch.event_records)?;
                 shown["lease_epoch"] = json!(batch.lease_epoch);
-                delivered.insert(batch.last_sequence_number, batch);
+                locked(delivered).insert(batch.last_sequence_number, batch);
                 Ok(Some(shown))
             }
         }
-    }
-
-    async fn acknowledge(&mut self, last_sequence_number: u64) -> Result<Value, Failure> {
-        let Self::Durable(stream, delivered) = self else { return Err(usage("the stream is not durable")) };
-        let batch = delivered.get(&last_sequence_number).ok_or_else(|| usage("no such batch"))?;
-        Ok(json!({"cursor": stream.acknowledge(batch).await?}))
     }
 
     fn position(&self) -> u64 {
@@ -366,5 +371,5 @@ async fn durable(store: &EventStore, a: &Request) -> Result<Opened, Failure> {
     if let Some(time) = a.give_up_after_ms {
         stream = stream.give_up_after(Duration::from_millis(time));
     }
-    Ok(Opened::Durable(stream.await?, HashMap::new()))
+    Ok(Opened::Durable(stream.await?, Delivered::default()))
 }
