@@ -102,8 +102,8 @@ impl<'a> StreamDurable<'a> {
         self
     }
 
-    /// Gives up when, in so long, an interrupted stream has not come further. Otherwise it is taken up again for as long
-    /// as it takes.
+    /// Gives up when, in so long, an interrupted stream has not come further. Otherwise it is taken up again for as
+    /// long as it takes.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.give_up_after = Some(time);
         self
@@ -123,7 +123,7 @@ impl<'a> IntoFuture for StreamDurable<'a> {
         let mut stream = DurableStream { following };
         Box::pin(async {
             poll_fn(|context| stream.following.poll_open(context)).await?;
-            stream.lease().set_open(true);
+            stream.shared().set_open(true);
             Ok(stream)
         })
     }
@@ -131,12 +131,12 @@ impl<'a> IntoFuture for StreamDurable<'a> {
 
 /// The batches of a durable stream, in commit order, each at least once, without an end.
 ///
-/// An interruption that may pass is gone over: the stream is taken up again under a new lease, after the cursor that the
-/// store keeps, so what was not acknowledged is delivered again. Where another consumer has taken the lease meanwhile,
-/// this one waits until it is free.
+/// An interruption that may pass is gone over: the stream is taken up again under a new lease, after the cursor that
+/// the store keeps, so what was not acknowledged is delivered again. Where another consumer has taken the lease
+/// meanwhile, this one waits until it is free.
 ///
-/// It is a [`Stream`]; whoever has no use for that calls [`try_next`](DurableStream::try_next). Dropping it closes it, and
-/// ends the lease.
+/// It is a [`Stream`]; whoever has no use for that calls [`try_next`](DurableStream::try_next). Dropping it closes it,
+/// and ends the lease.
 pub struct DurableStream {
     following: Following<Durable>,
 }
@@ -147,8 +147,8 @@ impl DurableStream {
     ///
     /// # Errors
     ///
-    /// What will not pass, such as [`LeaseLost`](crate::ErrorKind::LeaseLost) when the stream was reset or deleted by force, or
-    /// [`LogDiverged`](crate::ErrorKind::LogDiverged) when the log has become another one.
+    /// What will not pass, such as [`LeaseLost`](crate::ErrorKind::LeaseLost) when the stream was reset or deleted by
+    /// force, or [`LogDiverged`](crate::ErrorKind::LogDiverged) when the log has become another one.
     pub async fn try_next(&mut self) -> Result<Option<DurableBatch>, Error> {
         poll_fn(|context| self.poll_with(context, Following::poll_batch)).await
     }
@@ -169,16 +169,17 @@ impl DurableStream {
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and [`DurableStreamNotFound`](crate::ErrorKind::DurableStreamNotFound) when the
-    /// stream was reset, deleted or taken; then it is over, and reading it says so too.
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and
+    /// [`DurableStreamNotFound`](crate::ErrorKind::DurableStreamNotFound) when the stream was reset, deleted or taken;
+    /// then it is over, and reading it says so too.
     pub async fn acknowledge(&mut self, batch: &DurableBatch) -> Result<u64, Error> {
-        self.lease().acknowledge(batch).await
+        self.shared().acknowledge(batch).await
     }
 
     /// Returns what acknowledges while this stream is being read, for another task.
     #[must_use]
     pub fn acknowledger(&self) -> Acknowledger {
-        self.lease().clone()
+        self.shared().clone()
     }
 
     /// Returns the position: everything up to it was handed over or does not match. It goes back to the cursor when the
@@ -191,13 +192,13 @@ impl DurableStream {
     /// Returns the cursor, as the store last said: everything up to it is acknowledged or does not match.
     #[must_use]
     pub fn cursor(&self) -> u64 {
-        self.lease().cursor()
+        self.shared().cursor()
     }
 
     /// Returns the epoch of the lease: a fencing number. It rises whenever the stream is taken up again.
     #[must_use]
     pub fn lease_epoch(&self) -> u64 {
-        self.lease().lease_epoch()
+        self.shared().lease_epoch()
     }
 
     /// Whether a further batch has come, and waits to be handed over.
@@ -205,17 +206,17 @@ impl DurableStream {
         self.following.has_batch()
     }
 
-    pub(crate) fn lease(&self) -> &Acknowledger {
+    fn shared(&self) -> &Acknowledger {
         &self.following.source.acknowledger
     }
 
     fn poll_with(&mut self, context: &mut Context<'_>, poll: PollBatch) -> Poll<Result<Option<DurableBatch>, Error>> {
-        if let Some(error) = self.lease().lost(context.waker()) {
+        if let Some(error) = self.shared().lost(context.waker()) {
             self.following.end();
             return Poll::Ready(Err(error));
         }
         let polled = poll(&mut self.following, context);
-        self.lease().set_open(self.following.resumption.is_open);
+        self.shared().set_open(self.following.resumption.is_open);
         polled.map_ok(|found| found.map(|message| self.batch(message)))
     }
 
@@ -242,7 +243,7 @@ impl Stream for DurableStream {
 
 impl Drop for DurableStream {
     fn drop(&mut self) {
-        self.lease().end_lease();
+        self.shared().end_lease();
     }
 }
 
@@ -304,8 +305,8 @@ impl Source for Durable {
     }
 
     fn begin(&mut self, started: &Started, _: Option<u64>) -> Result<u64, Error> {
-        // Every later call follows an interrupted one. The server may not have noticed that, and hold this consumer's own
-        // lease; and where a new name starts is no matter for an old one.
+        // Every later call follows an interrupted one. The server may not have noticed that, and hold this consumer's
+        // own lease; and where a new name starts is no matter for an old one.
         self.request.wait_for_lease = true;
         self.request.start = None;
         self.acknowledger.begin(started)

@@ -59,8 +59,8 @@ pub enum ErrorKind {
     ServerBusy,
     /// The store has no room left.
     StoreFull,
-    /// The append may or may not have been committed. With its [`idempotency_key`](Error::idempotency_key) it may be sent
-    /// again, as it was.
+    /// The append may or may not have been committed. With its [`idempotency_key`](Error::idempotency_key) it may be
+    /// sent again, as it was.
     OutcomeUnknown,
     /// A read took longer than its timeout.
     DeadlineExceeded,

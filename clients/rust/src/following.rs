@@ -147,8 +147,10 @@ impl<S: Source> Following<S> {
     fn take(&mut self, content: Content) -> Result<(), Error> {
         match content {
             Content::Started(started) => {
-                self.position = Some(self.source.begin(&started, self.position)?);
+                // The source first: whatever ends the stream now, this call has begun.
+                let position = self.source.begin(&started, self.position);
                 self.check_log(started.store_id, started.history_id)?;
+                self.position = Some(position?);
                 self.resumption.opened(duration(started.heartbeat_interval));
                 return Ok(());
             }
@@ -195,8 +197,8 @@ impl<S: Source> Following<S> {
 
 /// One stream's way through interruptions.
 ///
-/// Until it has begun, the ordinary limits of a call hold. From then on it is taken up again for as long as it takes, or
-/// for `give_up_after` in which it did not come further.
+/// Until it has begun, the ordinary limits of a call hold. From then on it is taken up again for as long as it takes,
+/// or for `give_up_after` in which it did not come further.
 pub(crate) struct Resumption {
     store: EventStore,
     give_up_after: Option<Duration>,

@@ -57,8 +57,8 @@ impl<'a> Follow<'a> {
         self
     }
 
-    /// Gives up when, in so long, an interrupted stream has not come further. Otherwise it is taken up again for as long
-    /// as it takes.
+    /// Gives up when, in so long, an interrupted stream has not come further. Otherwise it is taken up again for as
+    /// long as it takes.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.give_up_after = Some(time);
         self
@@ -83,8 +83,8 @@ impl<'a> IntoFuture for Follow<'a> {
 
 /// Committed batches, whole and in commit order, each once, without an end.
 ///
-/// An interruption that may pass (a lost connection, a server that stops or is busy) is gone over without a batch lost or
-/// repeated. What will not pass is an error, and then the stream is over; so it is when the server's log has become
+/// An interruption that may pass (a lost connection, a server that stops or is busy) is gone over without a batch lost
+/// or repeated. What will not pass is an error, and then the stream is over; so it is when the server's log has become
 /// another one ([`LogDiverged`](crate::ErrorKind::LogDiverged)).
 ///
 /// It is a [`Stream`]; whoever has no use for that calls [`try_next`](LiveStream::try_next). Dropping it closes it.

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::event::to_json_text;
 use crate::v1;
 
-/// One alternative of a query: event types AND payload predicates, each any-of. What is not set does not constrain; what
-/// is set but empty matches nothing.
+/// One alternative of a query: event types AND payload predicates, each any-of. What is not set does not constrain;
+/// what is set but empty matches nothing.
 ///
 /// ```
 /// # fn main() -> Result<(), factstr_client::Error> {

@@ -142,8 +142,8 @@ impl QueryResult {
     ///
     /// # Errors
     ///
-    /// What will not pass, or has not passed within the timeout and the limit of repetitions, which begin anew with each
-    /// part of the result.
+    /// What will not pass, or has not passed within the timeout and the limit of repetitions, which begin anew with
+    /// each part of the result.
     pub async fn try_next(&mut self) -> Result<Option<EventRecord>, Error> {
         poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await.transpose()
     }

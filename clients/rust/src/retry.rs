@@ -52,8 +52,8 @@ pub(crate) fn conflict_delay(repetition: u32) -> Duration {
     LONGEST.min(FIRST.saturating_mul(2_u32.saturating_pow(repetition))).mul_f64(fastrand::f64())
 }
 
-/// The leases of durable streams that this store has closed itself. A server that still names one as active has only not
-/// noticed yet.
+/// The leases of durable streams that this store has closed itself. A server that still names one as active has only
+/// not noticed yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EndedLeases(Arc<Mutex<HashSet<u64>>>);
 
@@ -76,8 +76,8 @@ pub(crate) enum Effect {
     Read,
     /// It appends with an idempotency key, so a repetition commits nothing twice.
     Append,
-    /// It belongs to a stream that has begun: as `Read`, but for as long as it takes, or so long without coming further.
-    /// A defect of the server ends it: nobody waits for ever, in silence, for one to pass.
+    /// It belongs to a stream that has begun: as `Read`, but for as long as it takes, or so long without coming
+    /// further. A defect of the server ends it: nobody waits for ever, in silence, for one to pass.
     Stream { give_up_after: Option<Duration> },
 }
 

@@ -182,7 +182,8 @@ impl EventStore {
     /// # Errors
     ///
     /// [`DurableStreamActive`](crate::ErrorKind::DurableStreamActive) while another consumer has the lease and this one
-    /// does not wait for it; [`QueryMismatch`](crate::ErrorKind::QueryMismatch) when the name is bound to another query.
+    /// does not wait for it; [`QueryMismatch`](crate::ErrorKind::QueryMismatch) when the name is bound to another
+    /// query.
     pub fn stream_to_durable(&self, name: impl Into<String>, query: impl Into<EventQuery>) -> StreamDurable<'_> {
         StreamDurable::new(self, name.into(), DurableQuery::Query(query.into()))
     }
@@ -194,9 +195,9 @@ impl EventStore {
 
     /// Runs a handler on each batch of a durable stream, and acknowledges it after the handler has returned.
     ///
-    /// What has come together is acknowledged together: once all of it is handled, or a tenth of a second has gone by. So
-    /// after a crash the last few batches are handled again: delivery is at least once. Write the last sequence number in
-    /// the same transaction as the table, leave out what it covers already, and each counts exactly once.
+    /// What has come together is acknowledged together: once all of it is handled, or a tenth of a second has gone by.
+    /// So after a crash the last few batches are handled again: delivery is at least once. Write the last sequence
+    /// number in the same transaction as the table, leave out what it covers already, and each counts exactly once.
     ///
     /// ```no_run
     /// # async fn example(store: factstr_client::EventStore) -> Result<(), factstr_client::Error> {

@@ -34,8 +34,8 @@ pub struct MemoryServer {
 impl MemoryServer {
     /// Starts a server, and returns when it takes calls.
     ///
-    /// The command is `FACTSTR_SERVER`, split into words as a shell does it, or `factstr-server` on the path. It gets no
-    /// other `FACTSTR_` variable of the environment.
+    /// The command is `FACTSTR_SERVER`, split into words as a shell does it, or `factstr-server` on the path. It gets
+    /// no other `FACTSTR_` variable of the environment.
     ///
     /// # Errors
     ///

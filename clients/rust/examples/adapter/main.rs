@@ -1,7 +1,7 @@
 //! The adapter of this client for `clients/conformance`: does what each line of its input says, by the public API.
 //!
-//! In Rust who reads a stream owns it, and dropping is closing and cancelling. So what a store or stream that was closed
-//! answers, and a request that was cancelled, stands here: what is under way is dropped.
+//! In Rust who reads a stream owns it, and dropping is closing and cancelling. So what a store or stream that was
+//! closed answers, and a request that was cancelled, stands here: what is under way is dropped.
 
 mod shown;
 mod written;
