@@ -137,8 +137,7 @@ impl<S: Source> Following<S> {
             Received::Message(message) => return Poll::Ready(self.take(message.into())),
             Received::Failure(failure) => failure,
             Received::End => Status::unavailable("the stream ended without a reason"),
-            Received::Silence(_) if !self.resumption.has_begun => no_answer(),
-            Received::Silence(time) => Status::unavailable(format!("the server said nothing for {time:?}")),
+            Received::Silence(time) => self.resumption.silence(time),
         };
         self.is_caught_up = false;
         Poll::Ready(self.resumption.delay_after(&failure).map(|delay| self.incoming.pause(delay)))
@@ -235,6 +234,14 @@ impl Resumption {
             self.attempts = Some(self.attempts());
         }
         self.attempts.as_ref().map_or(silence, |attempts| silence.min(attempts.remaining()))
+    }
+
+    /// What it is that nothing has come for so long: before the first beginning it may be the end of the timeout.
+    fn silence(&self, time: Duration) -> Status {
+        match &self.attempts {
+            Some(attempts) if !self.has_begun && attempts.remaining().is_zero() => no_answer(),
+            _ => Status::unavailable(format!("the server said nothing for {time:?}")),
+        }
     }
 
     /// A call has begun to deliver. A server may fail after each beginning, so this alone is no progress.

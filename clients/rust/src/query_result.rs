@@ -162,6 +162,10 @@ impl QueryResult {
                     self.records = self.reading.take(message);
                     return Poll::Ready(Ok(()));
                 }
+                // Even an empty result has a message.
+                Received::End if !self.reading.has_begun => {
+                    self.interrupted(&Status::unavailable("the result ended before it began"))?;
+                }
                 Received::End => {
                     self.is_over = true;
                     return Poll::Ready(Ok(()));
