@@ -185,7 +185,7 @@ public final class EventStore implements AutoCloseable {
      *
      * @param events the batch, in order
      * @param query selects the context
-     * @param expectedContextVersion the version that it must have; empty: no fact may match
+     * @param expectedContextVersion the version that it must have, exactly, as an unsigned number; empty: no fact may match
      * @return what was committed
      * @throws ConditionalAppendConflictException when the context has another version; nothing was committed
      */
@@ -214,8 +214,7 @@ public final class EventStore implements AutoCloseable {
         String key = isKeyOfCaller ? givenKey : madeKey();
         AppendIfRequest.Builder request =
                 AppendIfRequest.newBuilder().addAllEvents(messages(events)).setContextQuery(query.toProto());
-        expected.ifPresent(version -> request.setExpectedContextVersion(
-                EventQuery.checkedNumber("expectedContextVersion", version)));
+        expected.ifPresent(request::setExpectedContextVersion);
         if (key != null) {
             request.setIdempotencyKey(key);
         }

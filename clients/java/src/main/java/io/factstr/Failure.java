@@ -49,7 +49,7 @@ record Failure(
         ErrorInfo info = detail(details, ErrorInfo.getDefaultInstance());
         boolean isOurs = info.getDomain().equals(DOMAIN) && !info.getReason().isEmpty();
         return new Failure(
-                status.getDescription() == null ? status.getCode().name() : status.getDescription(),
+                message(status),
                 status.getCode(),
                 isOurs ? info.getReason() : null,
                 isOurs ? Map.copyOf(info.getMetadataMap()) : Map.of(),
@@ -59,6 +59,12 @@ record Failure(
                 retryDelay(detail(details, RetryInfo.getDefaultInstance())),
                 detail(details, ConditionalAppendConflict.getDefaultInstance()),
                 failed);
+    }
+
+    private static String message(Status status) {
+        String said = status.getDescription() == null ? status.getCode().name() : status.getDescription();
+        // Of a connection that was not made, only its cause says why.
+        return status.getCause() == null ? said : said + ": " + status.getCause().getMessage();
     }
 
     Failure withMessage(String words) {

@@ -3,7 +3,9 @@ package io.factstr;
 import io.grpc.ChannelCredentials;
 import io.grpc.TlsChannelCredentials;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
@@ -67,7 +69,10 @@ public record Tls(Path ca, Path cert, Path key, String serverName) {
                 credentials.trustManager(ca.toFile());
             }
             if (cert != null) {
-                credentials.keyManager(cert.toFile(), key.toFile());
+                try (InputStream certificate = Files.newInputStream(cert);
+                        InputStream privateKey = PrivateKeys.read(key)) {
+                    credentials.keyManager(certificate, privateKey);
+                }
             }
         } catch (IOException unreadable) {
             throw new UncheckedIOException("a file of TLS cannot be read", unreadable);

@@ -35,9 +35,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.Future;
 import java.util.function.Function;
 
 /** Does with the client's public API what it is told to, one request a line: see clients/conformance. */
@@ -45,12 +42,7 @@ public final class Adapter {
     private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
     private final PrintStream answers = new PrintStream(System.out, false, UTF_8);
-    private final ExecutorService threads = Executors.newCachedThreadPool(task -> {
-        Thread thread = new Thread(task);
-        thread.setDaemon(true);
-        return thread;
-    });
-    private final Map<Long, Future<?>> underWay = new ConcurrentHashMap<>();
+    private final Map<Long, Thread> underWay = new ConcurrentHashMap<>();
     private final Map<String, EventStore> stores = new ConcurrentHashMap<>();
     private final Map<String, BatchStream<?>> streams = new ConcurrentHashMap<>();
     private final Map<String, Map<Long, DurableBatch>> delivered = new ConcurrentHashMap<>();
@@ -72,7 +64,10 @@ public final class Adapter {
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             // As the client reads and writes payloads, so that this is tried as well.
             JsonNode request = new EventRecord(0, Instant.EPOCH, "", line, Map.of()).payload();
-            underWay.put(request.get("id").longValue(), threads.submit(() -> answer(request)));
+            Thread thread = new Thread(() -> answer(request));
+            thread.setDaemon(true);
+            underWay.put(request.get("id").longValue(), thread);
+            thread.start();
         }
     }
 
@@ -110,7 +105,7 @@ public final class Adapter {
             }
             case "project" -> project(request);
             case "cancel" -> {
-                underWay.get(request.get("request").longValue()).cancel(true);
+                underWay.get(request.get("request").longValue()).interrupt();
                 yield JSON.objectNode();
             }
             default -> throw new IllegalArgumentException("it cannot " + request.get("do"));
@@ -160,7 +155,7 @@ public final class Adapter {
     private ObjectNode appendIf(JsonNode request) {
         List<Event> events = Requests.events(request.get("events"));
         EventQuery query = Requests.query(request.get("query"));
-        var expected = Requests.number(request.get("expected_context_version"));
+        var expected = Requests.unsigned(request.get("expected_context_version"));
         Optional<String> key = text(request, "idempotency_key");
         EventStore store = store(request);
         AppendResult result = key.isPresent()

@@ -31,6 +31,7 @@ import io.factstr.StoreFullException;
 import io.factstr.UnauthenticatedException;
 import io.factstr.UnavailableException;
 import java.io.UncheckedIOException;
+import java.math.BigInteger;
 import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.format.DateTimeFormatter;
@@ -101,7 +102,7 @@ final class Answers {
                     .put("description", violation.description()));
         }
         if (failure instanceof ConditionalAppendConflictException conflict) {
-            error.set("expected", number(conflict.expected()));
+            error.set("expected", unsigned(conflict.expected()));
             error.set("actual", number(conflict.actual()));
         }
         if (failure instanceof OutcomeUnknownException open) {
@@ -153,6 +154,12 @@ final class Answers {
 
     static JsonNode number(OptionalLong number) {
         return number.isPresent() ? JSON.numberNode(number.getAsLong()) : JSON.nullNode();
+    }
+
+    private static JsonNode unsigned(OptionalLong number) {
+        return number.isPresent()
+                ? JSON.numberNode(new BigInteger(Long.toUnsignedString(number.getAsLong())))
+                : JSON.nullNode();
     }
 
     private static String moment(Instant when) {

@@ -45,6 +45,13 @@ final class Requests {
         return new EventQuery(filters, number(node.get("min_sequence_number")));
     }
 
+    /** A number that may be null or left out, with all its 64 bits. */
+    static OptionalLong unsigned(JsonNode node) {
+        return node == null || node.isNull()
+                ? OptionalLong.empty()
+                : OptionalLong.of(node.bigIntegerValue().longValue());
+    }
+
     /** A number that may be null or left out. One that no log reaches means beyond all that there is. */
     static OptionalLong number(JsonNode node) {
         if (node == null || node.isNull()) {
