@@ -74,9 +74,13 @@ public final class ToolDesk {
     }
 
     private String register(String id, String kind) {
-        return decide(id, tool -> tool.isRegistered()
-                ? Outcome.nothing(id + " is registered already")
-                : new Outcome(fact("tool-registered", Map.of("tool", Map.of("id", id, "kind", kind))), id + " is registered"));
+        return decide(
+                id,
+                tool -> tool.isRegistered()
+                        ? Outcome.nothing(id + " is registered already")
+                        : new Outcome(
+                                fact("tool-registered", Map.of("tool", Map.of("id", id, "kind", kind))),
+                                id + " is registered"));
     }
 
     private String checkOut(String id, String customer) {
@@ -181,9 +185,10 @@ public final class ToolDesk {
             for (EventRecord fact : batch.eventRecords()) {
                 String id = fact.payload().at("/tool/id").asText();
                 switch (fact.eventType()) {
-                    case "tool-registered" -> tools.put(
-                            id, new Row(fact.payload().at("/tool/kind").asText(), null));
-                    case "tool-checked-out" -> tools.put(id, new Row(tools.get(id).kind(), customer(fact)));
+                    case "tool-registered" ->
+                        tools.put(id, new Row(fact.payload().at("/tool/kind").asText(), null));
+                    case "tool-checked-out" ->
+                        tools.put(id, new Row(tools.get(id).kind(), customer(fact)));
                     default -> tools.put(id, new Row(tools.get(id).kind(), null));
                 }
             }
@@ -203,11 +208,12 @@ public final class ToolDesk {
 
         String text() {
             StringBuilder lines = new StringBuilder();
-            table.tools().forEach((id, row) -> lines.append(id)
-                    .append(' ')
-                    .append(row.kind())
-                    .append(row.customer() == null ? " in" : " out " + row.customer())
-                    .append(System.lineSeparator()));
+            table.tools()
+                    .forEach((id, row) -> lines.append(id)
+                            .append(' ')
+                            .append(row.kind())
+                            .append(row.customer() == null ? " in" : " out " + row.customer())
+                            .append(System.lineSeparator()));
             int size = table.tools().size();
             return lines.append(size == 1 ? "1 tool" : size + " tools").toString();
         }

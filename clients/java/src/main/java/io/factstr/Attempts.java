@@ -24,14 +24,12 @@ class Attempts {
 
     /** Of a call that only reads, or acknowledges: done again, it changes nothing. */
     static Attempts ofRead(Calls calls) {
-        return new Attempts(
-                calls, false, null, calls.retries().limit(), Clock.nanos(calls.timeout()));
+        return new Attempts(calls, false, null, calls.retries().limit(), Clock.nanos(calls.timeout()));
     }
 
     /** Of an append; without a key, which is null then, a repetition could commit it twice. */
     static Attempts ofAppend(Calls calls, String idempotencyKey) {
-        return new Attempts(
-                calls, true, idempotencyKey, calls.retries().limit(), Clock.nanos(calls.timeout()));
+        return new Attempts(calls, true, idempotencyKey, calls.retries().limit(), Clock.nanos(calls.timeout()));
     }
 
     /** Throws what it means that no attempt can be made, or no further one. */

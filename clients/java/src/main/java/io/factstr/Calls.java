@@ -46,7 +46,8 @@ record Calls(Channel channel, Retries retries, Duration timeout, Lifetime lifeti
     }
 
     boolean isCancelled() {
-        return Thread.currentThread().isInterrupted() || io.grpc.Context.current().isCancelled();
+        return Thread.currentThread().isInterrupted()
+                || io.grpc.Context.current().isCancelled();
     }
 
     /** Throws when the store is closed or the caller has cancelled, so that nothing more is sent. */

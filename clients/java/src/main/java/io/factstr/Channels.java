@@ -25,7 +25,8 @@ final class Channels {
                 // A service configuration from DNS could bring a retry policy that repeats appends blindly. gRPC's
                 // transparent retries stay on: they repeat only what no server has seen.
                 .disableServiceConfigLookUp()
-                // A dead connection is noticed within 40 s while a call is under way; nothing is sent while there is none.
+                // A dead connection is noticed within 40 s while a call is under way; nothing is sent while there is
+                // none.
                 .keepAliveTime(30, TimeUnit.SECONDS)
                 .keepAliveTimeout(10, TimeUnit.SECONDS);
         if (target.isLocal()) {

@@ -78,7 +78,8 @@ public record EventFilter(Optional<List<String>> eventTypes, Optional<List<JsonT
     io.factstr.v1.EventFilter toProto() {
         io.factstr.v1.EventFilter.Builder message = io.factstr.v1.EventFilter.newBuilder();
         // A present but empty list matches nothing; an absent one does not constrain.
-        eventTypes.ifPresent(types -> message.setEventTypes(EventTypes.newBuilder().addAllAnyOf(types)));
+        eventTypes.ifPresent(
+                types -> message.setEventTypes(EventTypes.newBuilder().addAllAnyOf(types)));
         payloadPredicates.ifPresent(predicates -> {
             List<String> texts = predicates.stream().map(JsonText::text).toList();
             message.setPayloadPredicates(PayloadPredicates.newBuilder().addAllAnyOf(texts));

@@ -1,26 +1,16 @@
 package io.factstr;
 
-import com.google.protobuf.MessageLite;
-import io.factstr.v1.AppendIfRequest;
-import io.factstr.v1.AppendRequest;
-import io.factstr.v1.AppendResponse;
-import io.factstr.v1.EventStoreServiceGrpc;
-import io.factstr.v1.NewEvent;
 import io.grpc.Channel;
 import io.grpc.ClientInterceptors;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
-import io.grpc.MethodDescriptor;
-import io.grpc.Status;
 import io.grpc.stub.MetadataUtils;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.OptionalLong;
-import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
@@ -32,9 +22,6 @@ import java.util.concurrent.TimeUnit;
  * certainly not committed, reads, and appends with an idempotency key are repeated after failures that may pass.
  */
 public final class EventStore implements AutoCloseable {
-    /** Of one request. Beyond it gRPC refuses on the server's side, with a bare status that leaves the outcome open. */
-    private static final int MOST_BYTES = 16 << 20;
-
     private static final int ATTEMPTS_TO_DECIDE = 10;
     private static final long FIRST_CONFLICT_DELAY = TimeUnit.MILLISECONDS.toNanos(10);
     private static final long LONGEST_CONFLICT_DELAY = TimeUnit.MILLISECONDS.toNanos(500);
@@ -85,11 +72,7 @@ public final class EventStore implements AutoCloseable {
         return new EventStore(
                 connection,
                 new Calls(
-                        channel,
-                        options.retries(),
-                        options.timeout(),
-                        new Lifetime(),
-                        ConcurrentHashMap.newKeySet()));
+                        channel, options.retries(), options.timeout(), new Lifetime(), ConcurrentHashMap.newKeySet()));
     }
 
     /**
@@ -141,7 +124,7 @@ public final class EventStore implements AutoCloseable {
      * @throws BatchTooLargeException when there are too many events or bytes
      */
     public AppendResult append(List<Event> events) {
-        return append(events, null, false);
+        return Appends.withMadeKey(calls).append(events);
     }
 
     /**
@@ -156,16 +139,7 @@ public final class EventStore implements AutoCloseable {
      * @throws IllegalArgumentException when the key is empty
      */
     public AppendResult append(List<Event> events, String idempotencyKey) {
-        return append(events, checkedKey(idempotencyKey), true);
-    }
-
-    private AppendResult append(List<Event> events, String givenKey, boolean isKeyOfCaller) {
-        String key = isKeyOfCaller ? givenKey : madeKey();
-        AppendRequest.Builder request = AppendRequest.newBuilder().addAllEvents(messages(events));
-        if (key != null) {
-            request.setIdempotencyKey(key);
-        }
-        return commit(EventStoreServiceGrpc.getAppendMethod(), request.build(), key, isKeyOfCaller);
+        return Appends.withKey(calls, idempotencyKey).append(events);
     }
 
     /**
@@ -190,7 +164,7 @@ public final class EventStore implements AutoCloseable {
      * @throws ConditionalAppendConflictException when the context has another version; nothing was committed
      */
     public AppendResult appendIf(List<Event> events, EventQuery query, OptionalLong expectedContextVersion) {
-        return appendIf(events, query, expectedContextVersion, null, false);
+        return Appends.withMadeKey(calls).appendIf(events, query, expectedContextVersion);
     }
 
     /**
@@ -206,51 +180,7 @@ public final class EventStore implements AutoCloseable {
      */
     public AppendResult appendIf(
             List<Event> events, EventQuery query, OptionalLong expectedContextVersion, String idempotencyKey) {
-        return appendIf(events, query, expectedContextVersion, checkedKey(idempotencyKey), true);
-    }
-
-    private AppendResult appendIf(
-            List<Event> events, EventQuery query, OptionalLong expected, String givenKey, boolean isKeyOfCaller) {
-        String key = isKeyOfCaller ? givenKey : madeKey();
-        AppendIfRequest.Builder request =
-                AppendIfRequest.newBuilder().addAllEvents(messages(events)).setContextQuery(query.toProto());
-        expected.ifPresent(request::setExpectedContextVersion);
-        if (key != null) {
-            request.setIdempotencyKey(key);
-        }
-        return commit(EventStoreServiceGrpc.getAppendIfMethod(), request.build(), key, isKeyOfCaller);
-    }
-
-    private <Q extends MessageLite> AppendResult commit(
-            MethodDescriptor<Q, AppendResponse> method, Q request, String key, boolean isKeyOfCaller) {
-        int size = request.getSerializedSize();
-        if (size > MOST_BYTES) {
-            throw new BatchTooLargeException(Failure.of(
-                    Status.Code.INVALID_ARGUMENT,
-                    "BATCH_TOO_LARGE",
-                    "events: a request of " + size + " bytes; it takes at most " + MOST_BYTES + ", split it",
-                    Map.of(
-                            "limit_name", "max_request_bytes",
-                            "limit", Integer.toString(MOST_BYTES),
-                            "actual", Integer.toString(size))));
-        }
-        return AppendResult.of(calls.answer(method, request, Attempts.ofAppend(calls, key)), isKeyOfCaller);
-    }
-
-    private static List<NewEvent> messages(List<Event> events) {
-        return events.stream().map(Event::toProto).toList();
-    }
-
-    private static String checkedKey(String key) {
-        // On the wire an empty key is no key: the caller would wrongly believe that a repetition is safe.
-        if (key.isEmpty()) {
-            throw new IllegalArgumentException("the idempotency key is empty; give 1 to 200 characters, or none");
-        }
-        return Json.checked("the idempotency key", key);
-    }
-
-    private String madeKey() {
-        return calls.retries().limit() == 0 ? null : UUID.randomUUID().toString();
+        return Appends.withKey(calls, idempotencyKey).appendIf(events, query, expectedContextVersion);
     }
 
     /**

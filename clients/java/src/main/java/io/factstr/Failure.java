@@ -64,7 +64,9 @@ record Failure(
     private static String message(Status status) {
         String said = status.getDescription() == null ? status.getCode().name() : status.getDescription();
         // Of a connection that was not made, only its cause says why.
-        return status.getCause() == null ? said : said + ": " + status.getCause().getMessage();
+        return status.getCause() == null
+                ? said
+                : said + ": " + status.getCause().getMessage();
     }
 
     Failure withMessage(String words) {
@@ -73,7 +75,8 @@ record Failure(
 
     private static Duration retryDelay(RetryInfo info) {
         return info.hasRetryDelay()
-                ? Duration.ofSeconds(info.getRetryDelay().getSeconds(), info.getRetryDelay().getNanos())
+                ? Duration.ofSeconds(
+                        info.getRetryDelay().getSeconds(), info.getRetryDelay().getNanos())
                 : null;
     }
 

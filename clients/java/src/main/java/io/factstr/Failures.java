@@ -97,7 +97,8 @@ final class Failures {
     /** Whether another attempt may succeed, but this one may have been committed. */
     static boolean mayPass(Failure failure) {
         return isKnown(failure)
-                ? failure.reason().equals("APPEND_OUTCOME_UNKNOWN") || failure.reason().equals("INTERNAL")
+                ? failure.reason().equals("APPEND_OUTCOME_UNKNOWN")
+                        || failure.reason().equals("INTERNAL")
                 : PASSING.contains(failure.code());
     }
 

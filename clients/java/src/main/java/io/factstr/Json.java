@@ -31,7 +31,8 @@ final class Json {
         try {
             return checked(name, MAPPER.writeValueAsString(value));
         } catch (JsonProcessingException cannot) {
-            throw new IllegalArgumentException(name + " cannot be written as JSON: " + cannot.getOriginalMessage(), cannot);
+            throw new IllegalArgumentException(
+                    name + " cannot be written as JSON: " + cannot.getOriginalMessage(), cannot);
         }
     }
 

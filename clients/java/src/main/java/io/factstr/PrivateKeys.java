@@ -43,8 +43,7 @@ final class PrivateKeys {
         if (older.find()) {
             byte[] key = Base64.getMimeDecoder().decode(older.group(2));
             byte[] algorithm = older.group(1).equals("RSA") ? RSA : joined(EC, curve(key, file));
-            byte[] envelope =
-                    der(SEQUENCE, joined(VERSION, der(SEQUENCE, algorithm), der(OCTET_STRING, key)));
+            byte[] envelope = der(SEQUENCE, joined(VERSION, der(SEQUENCE, algorithm), der(OCTET_STRING, key)));
             pem = "-----BEGIN PRIVATE KEY-----\n" + Base64.getMimeEncoder().encodeToString(envelope)
                     + "\n-----END PRIVATE KEY-----\n";
         }

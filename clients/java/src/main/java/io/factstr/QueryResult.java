@@ -144,7 +144,9 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
             return responses.next(attempts.attemptNanos());
         } catch (TimeoutException silent) {
             responses.cancel();
-            throw Status.DEADLINE_EXCEEDED.withDescription("the server did not answer in time").asRuntimeException();
+            throw Status.DEADLINE_EXCEEDED
+                    .withDescription("the server did not answer in time")
+                    .asRuntimeException();
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
             throw Calls.interrupted();

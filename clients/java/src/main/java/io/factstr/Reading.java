@@ -57,7 +57,8 @@ final class Reading {
         if (options.order() == Order.ASCENDING) {
             begin = Math.max(begin, lastReturned.orElse(0));
         }
-        return end() - begin <= 1 || options.limit().isPresent() && returned >= options.limit().getAsLong();
+        return end() - begin <= 1
+                || options.limit().isPresent() && returned >= options.limit().getAsLong();
     }
 
     /** Takes in the next message and returns its facts. */

@@ -66,7 +66,7 @@ final class Resumption {
 
     /** What it means that the patience was in vain. */
     StatusRuntimeException silent() {
-        boolean isTimeout = !isOpen && attempts != null && attempts.remainingNanos() == 0;
+        boolean isTimeout = !hasBegun && attempts.remainingNanos() == 0;
         Status status = isTimeout ? Status.DEADLINE_EXCEEDED : Status.UNAVAILABLE;
         return status.withDescription("the server said nothing for too long").asRuntimeException();
     }

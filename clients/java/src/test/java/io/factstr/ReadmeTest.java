@@ -58,7 +58,8 @@ class ReadmeTest {
                             .call(),
                     said::toString);
         }
-        try (URLClassLoader classes = new URLClassLoader(new URL[] {folder.toUri().toURL()})) {
+        try (URLClassLoader classes =
+                new URLClassLoader(new URL[] {folder.toUri().toURL()})) {
             classes.loadClass("Readme").getMethod("main", String[].class).invoke(null, (Object) new String[0]);
         }
     }

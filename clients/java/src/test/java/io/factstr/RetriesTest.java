@@ -23,7 +23,8 @@ class RetriesTest {
     @Test
     void noDelayIsTooLongToBeCounted() {
         Retries patient = Retries.DEFAULT.withDelays(Duration.ofDays(1), Duration.ofSeconds(Long.MAX_VALUE));
-        assertTrue(patient.delayNanos(Integer.MAX_VALUE) > Duration.ofDays(10_000).toNanos());
+        assertTrue(
+                patient.delayNanos(Integer.MAX_VALUE) > Duration.ofDays(10_000).toNanos());
         assertEquals(0, Retries.DEFAULT.withDelays(Duration.ZERO, Duration.ZERO).delayNanos(7));
     }
 

@@ -11,13 +11,21 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 class TargetTest {
     @ParameterizedTest
-    @ValueSource(strings = {"localhost:1", "127.0.0.1:50051", "127.9.8.7:65535", "[::1]:50051", "unix:/run/factstr.sock"})
+    @ValueSource(
+            strings = {"localhost:1", "127.0.0.1:50051", "127.9.8.7:65535", "[::1]:50051", "unix:/run/factstr.sock"})
     void whatStaysOnThisMachineIsLocal(String target) {
         assertTrue(Target.parse(target).isLocal());
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"facts.example:50051", "10.0.0.7:50051", "[2001:db8::1]:50051", "localhost.example:1", "127.example:1"})
+    @ValueSource(
+            strings = {
+                "facts.example:50051",
+                "10.0.0.7:50051",
+                "[2001:db8::1]:50051",
+                "localhost.example:1",
+                "127.example:1"
+            })
     void whatCrossesANetworkIsNot(String target) {
         assertFalse(Target.parse(target).isLocal());
     }
@@ -25,8 +33,20 @@ class TargetTest {
     @ParameterizedTest
     @ValueSource(
             strings = {
-                "", "localhost", "localhost:", ":50051", "localhost:0", "localhost:65536", "localhost:http", "::1:50051",
-                "[::1]", "[nowhere]:50051", "http://localhost:50051", "dns:localhost:50051", "a:1,b:2", "unix:relative"
+                "",
+                "localhost",
+                "localhost:",
+                ":50051",
+                "localhost:0",
+                "localhost:65536",
+                "localhost:http",
+                "::1:50051",
+                "[::1]",
+                "[nowhere]:50051",
+                "http://localhost:50051",
+                "dns:localhost:50051",
+                "a:1,b:2",
+                "unix:relative"
             })
     void anythingElseIsWrongUsage(String target) {
         assertThrows(IllegalArgumentException.class, () -> EventStore.connect(target));

@@ -24,8 +24,8 @@ import java.util.regex.Pattern;
  * its standard input does, so also when the test's process is killed.
  */
 public final class TestServer implements AutoCloseable {
-    private static final List<String> FLAGS = List.of(
-            "--store", "memory:", "--listen", "127.0.0.1:0", "--log-format", "text", "--stop-at-eof");
+    private static final List<String> FLAGS =
+            List.of("--store", "memory:", "--listen", "127.0.0.1:0", "--log-format", "text", "--stop-at-eof");
     private static final Pattern READY = Pattern.compile(" serves .* on (\\S+)$");
     /** A word of a command line, or several in quotes. */
     private static final Pattern WORD = Pattern.compile("\"[^\"]*\"|'[^']*'|\\S+");

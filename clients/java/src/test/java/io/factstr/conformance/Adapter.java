@@ -204,8 +204,8 @@ public final class Adapter {
     }
 
     private ObjectNode stream(JsonNode request) {
-        StreamOptions options =
-                new StreamOptions(Requests.number(request.get("after")), optional(request, "give_up_after_ms", Adapter::millis));
+        StreamOptions options = new StreamOptions(
+                Requests.number(request.get("after")), optional(request, "give_up_after_ms", Adapter::millis));
         EventStore store = store(request);
         BatchStream<?> stream = request.hasNonNull("query")
                 ? store.streamTo(Requests.query(request.get("query")), options)

@@ -90,16 +90,21 @@ final class Answers {
 
     static ObjectNode error(Throwable failure) {
         ObjectNode error = JSON.objectNode()
-                .put("kind", KINDS.getOrDefault(failure.getClass(), failure.getClass().getName()))
+                .put(
+                        "kind",
+                        KINDS.getOrDefault(
+                                failure.getClass(), failure.getClass().getName()))
                 .put("message", String.valueOf(failure.getMessage()));
         if (failure instanceof FactstrException refused) {
-            error.put("code", refused.code().name()).put("reason", refused.reason().orElse(null));
+            error.put("code", refused.code().name())
+                    .put("reason", refused.reason().orElse(null));
             refused.metadata().forEach(error.putObject("metadata")::put);
             ArrayNode violations = error.putArray("field_violations");
-            refused.fieldViolations().forEach(violation -> violations
-                    .addObject()
-                    .put("field", violation.field())
-                    .put("description", violation.description()));
+            refused.fieldViolations()
+                    .forEach(violation -> violations
+                            .addObject()
+                            .put("field", violation.field())
+                            .put("description", violation.description()));
         }
         if (failure instanceof ConditionalAppendConflictException conflict) {
             error.set("expected", unsigned(conflict.expected()));

@@ -22,7 +22,8 @@ final class Requests {
             Map<String, String> metadata = new HashMap<>();
             node.path("metadata")
                     .properties()
-                    .forEach(entry -> metadata.put(entry.getKey(), entry.getValue().textValue()));
+                    .forEach(entry ->
+                            metadata.put(entry.getKey(), entry.getValue().textValue()));
             Object payload = node.has("payload_text")
                     ? new JsonText(node.get("payload_text").textValue())
                     : node.get("payload");

@@ -52,7 +52,11 @@ class TestServerTest {
         @SuppressWarnings("try")
         public static void main(String[] arguments) throws InterruptedException {
             try (TestServer server = TestServer.start()) {
-                System.out.println(ProcessHandle.current().children().findFirst().orElseThrow().pid());
+                System.out.println(ProcessHandle.current()
+                        .children()
+                        .findFirst()
+                        .orElseThrow()
+                        .pid());
                 Thread.currentThread().join();
             }
         }
@@ -61,8 +65,7 @@ class TestServerTest {
     @Test
     void aServerEndsWhenItsTestIsKilled() throws Exception {
         String java = ProcessHandle.current().info().command().orElseThrow();
-        Process test = new ProcessBuilder(
-                        java, "-cp", System.getProperty("java.class.path"), Killed.class.getName())
+        Process test = new ProcessBuilder(java, "-cp", System.getProperty("java.class.path"), Killed.class.getName())
                 .redirectError(ProcessBuilder.Redirect.INHERIT)
                 .start();
         try (BufferedReader said = test.inputReader();
