@@ -7,14 +7,10 @@ import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicBoolean;
 
 /** Owns the making of channels: their options, and how often they try to connect. */
 final class Channels {
-    private static final Executor IN_FIVE_SECONDS = CompletableFuture.delayedExecutor(5, TimeUnit.SECONDS);
-
     private Channels() {}
 
     static ManagedChannel open(Target target, ConnectOptions options) {
@@ -40,34 +36,43 @@ final class Channels {
     }
 
     /**
-     * Cuts short gRPC's wait between attempts to connect, which grows to two minutes and cannot be set: too long to stay
-     * away from a server that has come back.
+     * Cuts short gRPC's wait between attempts to connect, which is a second at first, grows to two minutes and cannot be set:
+     * too long to stay away from a server that has come back.
      */
     private static final class Reconnecting {
+        private static final long FIRST_DELAY = TimeUnit.MILLISECONDS.toNanos(100);
+        private static final long LONGEST_DELAY = TimeUnit.SECONDS.toNanos(5);
+
         private final ManagedChannel channel;
-        private final AtomicBoolean isPlanned = new AtomicBoolean();
+        private long delay = FIRST_DELAY;
+        private boolean isPlanned;
 
         Reconnecting(ManagedChannel channel) {
             this.channel = channel;
         }
 
-        void look() {
+        synchronized void look() {
             ConnectivityState state = channel.getState(false);
             if (state == ConnectivityState.SHUTDOWN) {
                 return;
+            }
+            if (state == ConnectivityState.READY) {
+                delay = FIRST_DELAY;
             }
             channel.notifyWhenStateChanged(state, this::look);
             plan(state);
         }
 
         private void plan(ConnectivityState state) {
-            if (state == ConnectivityState.TRANSIENT_FAILURE && isPlanned.compareAndSet(false, true)) {
-                IN_FIVE_SECONDS.execute(this::again);
+            if (state == ConnectivityState.TRANSIENT_FAILURE && !isPlanned) {
+                isPlanned = true;
+                CompletableFuture.delayedExecutor(delay, TimeUnit.NANOSECONDS).execute(this::again);
+                delay = Math.min(LONGEST_DELAY, delay + delay / 2);
             }
         }
 
-        private void again() {
-            isPlanned.set(false);
+        private synchronized void again() {
+            isPlanned = false;
             ConnectivityState state = channel.getState(false);
             if (state == ConnectivityState.TRANSIENT_FAILURE) {
                 channel.resetConnectBackoff();
