@@ -24,6 +24,7 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     private final Iterator<EventRecord> records = new Records();
     private Iterator<EventRecord> arrived = Collections.emptyIterator();
     private volatile Responses<QueryResponse> responses;
+    private boolean hasAnswered;
     private volatile boolean isClosed;
 
     QueryResult(Calls calls, Reading reading) {
@@ -134,6 +135,7 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     private QueryResponse next(Attempts attempts) {
         if (responses == null) {
             attempts.begin();
+            hasAnswered = false;
             responses = calls.open(EventStoreServiceGrpc.getQueryMethod(), reading.request());
             // Perhaps by another thread, which has not seen this call.
             if (isClosed) {
@@ -141,7 +143,15 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
             }
         }
         try {
-            return responses.next(attempts.attemptNanos());
+            QueryResponse message = responses.next(attempts.attemptNanos());
+            if (message == null && !hasAnswered) {
+                // Even an empty result has one.
+                throw Status.UNAVAILABLE
+                        .withDescription("the result ended without a message")
+                        .asRuntimeException();
+            }
+            hasAnswered = true;
+            return message;
         } catch (TimeoutException silent) {
             responses.cancel();
             throw Status.DEADLINE_EXCEEDED
