@@ -10,7 +10,9 @@ cat > desk/pom.xml <<POM
   <artifactId>desk</artifactId>
   <version>1</version>
   <properties>
-    <maven.compiler.release>17</maven.compiler.release>
+    <!-- Also for the compiler plugin that Maven 3.8 has by itself. -->
+    <maven.compiler.source>17</maven.compiler.source>
+    <maven.compiler.target>17</maven.compiler.target>
     <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding>
   </properties>
   <repositories>
