@@ -22,8 +22,8 @@ import java.util.TreeMap;
 /**
  * A desk of a tool rental: {@code ToolDesk TARGET NAME} reads commands from its input, one a line, and answers each.
  *
- * <p>Any number of desks, in any language, rent out the same tools: each command decides on the facts of its tool, and is
- * decided again when another desk was faster. The inventory is a table that the desk projects for itself.
+ * <p>Any number of desks, in any language, rent out the same tools: each command decides on the facts of its tool, and
+ * is decided again when another desk was faster. The inventory is a table that the desk projects for itself.
  */
 public final class ToolDesk {
     private static final EventFilter TOOL_FACTS =

@@ -10,8 +10,8 @@ import java.time.Instant;
  * @param lastSequenceNumber of the batch
  * @param committedCount how many facts the batch holds
  * @param occurredAt when it was committed, by the store's clock, in microseconds
- * @param repeatedRequest whether the caller's idempotency key had been used by the same request before: then this is the
- *     first result again, and nothing was committed now
+ * @param repeatedRequest whether the caller's idempotency key had been used by the same request before: then this is
+ *     the first result again, and nothing was committed now
  */
 public record AppendResult(
         long firstSequenceNumber,

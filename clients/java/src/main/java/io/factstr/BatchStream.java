@@ -5,10 +5,10 @@ import java.util.Iterator;
 /**
  * Batches in commit order, whole, as they are committed: iterated, without an end.
  *
- * <p>An interruption that may pass (a lost connection, a server that stops or is busy) is gone over. Reading throws what will
- * not pass, and {@link LogDivergedException} when the server's log has become another one; then the stream is closed. It is
- * read by one thread at a time, another is refused with {@link IllegalStateException}. A thread that is interrupted while it
- * waits gets {@link CallInterruptedException}, and the stream can be read on.
+ * <p>An interruption that may pass (a lost connection, a server that stops or is busy) is gone over. Reading throws
+ * what will not pass, and {@link LogDivergedException} when the server's log has become another one; then the stream is
+ * closed. It is read by one thread at a time, another is refused with {@link IllegalStateException}. A thread that is
+ * interrupted while it waits gets {@link CallInterruptedException}, and the stream can be read on.
  *
  * @param <B> the batches
  */
@@ -23,8 +23,8 @@ public abstract sealed class BatchStream<B extends Batch> implements Iterable<B>
     }
 
     /**
-     * Returns the batches that have not been handed over yet, also those that are still to be committed. It waits for the
-     * next one, and ends when the stream is closed. Several iterators share the one stream.
+     * Returns the batches that have not been handed over yet, also those that are still to be committed. It waits for
+     * the next one, and ends when the stream is closed. Several iterators share the one stream.
      *
      * @return the batches
      */

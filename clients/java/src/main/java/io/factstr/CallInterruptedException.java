@@ -1,8 +1,8 @@
 package io.factstr;
 
 /**
- * The calling thread was interrupted, or its gRPC context cancelled, before there was an answer. Of an append: before it
- * was sent.
+ * The calling thread was interrupted, or its gRPC context cancelled, before there was an answer. Of an append: before
+ * it was sent.
  *
  * <p>The thread stays interrupted. A stream or result that was being read loses nothing, and can be read on.
  */

@@ -36,8 +36,8 @@ final class Channels {
     }
 
     /**
-     * Cuts short gRPC's wait between attempts to connect, which is a second at first, grows to two minutes and cannot be set:
-     * too long to stay away from a server that has come back.
+     * Cuts short gRPC's wait between attempts to connect, which is a second at first, grows to two minutes and cannot
+     * be set: too long to stay away from a server that has come back.
      */
     private static final class Reconnecting {
         private static final long FIRST_DELAY = TimeUnit.MILLISECONDS.toNanos(100);

@@ -47,8 +47,7 @@ final class Consuming extends Following<DurableStreamResponse, DurableBatch> {
     @Override
     Responses<DurableStreamResponse> open() {
         // A call after the first follows an interrupted one. The server may not have noticed that, and hold this
-        // consumer's
-        // own lease; and where a new name starts is no matter for an old one.
+        // consumer's own lease; and where a new name starts is no matter for an old one.
         boolean isFirst = leaseEpoch == NONE;
         boolean waits = options.waitForLease() || !isFirst;
         if (query == null) {

@@ -9,8 +9,8 @@ import java.util.OptionalLong;
  *
  * @param startAfter where a new name starts: strictly after this sequence number; empty: before the first fact
  * @param startAtHead whether a new name starts after the head instead
- * @param maxUnacknowledgedBatches how many batches may be delivered beyond the acknowledged ones; 0: what the server finds
- *     right
+ * @param maxUnacknowledgedBatches how many batches may be delivered beyond the acknowledged ones; 0: what the server
+ *     finds right
  * @param waitForLease whether to wait while another consumer has the lease, instead of failing
  * @param giveUpAfter how long an interrupted stream may come no further; empty: as long as it takes
  */

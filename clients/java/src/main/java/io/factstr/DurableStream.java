@@ -5,10 +5,11 @@ import io.factstr.v1.EventStoreServiceGrpc;
 import java.util.concurrent.TimeUnit;
 
 /**
- * The batches after the cursor that the store keeps under a name, each at least once: iterated, and acknowledged when done.
+ * The batches after the cursor that the store keeps under a name, each at least once: iterated, and acknowledged when
+ * done.
  *
- * <p>After an interruption the stream is taken up again after the cursor, under a new lease: what was not acknowledged is
- * delivered again. Where another consumer has taken the lease meanwhile, this one stands by until it is free. {@link
+ * <p>After an interruption the stream is taken up again after the cursor, under a new lease: what was not acknowledged
+ * is delivered again. Where another consumer has taken the lease meanwhile, this one stands by until it is free. {@link
  * LeaseLostException} is thrown, and the stream closed, when it was reset or deleted by force.
  */
 public final class DurableStream extends BatchStream<DurableBatch> {
@@ -42,8 +43,8 @@ public final class DurableStream extends BatchStream<DurableBatch> {
     }
 
     /**
-     * Acknowledges a batch and all before it. Does nothing for a batch that came before an interruption that this stream has
-     * gone over since: it is delivered again. Also for another thread than the one that reads.
+     * Acknowledges a batch and all before it. Does nothing for a batch that came before an interruption that this
+     * stream has gone over since: it is delivered again. Also for another thread than the one that reads.
      *
      * <p>It is repeated for as long as the stream itself would be taken up again.
      *
@@ -58,20 +59,21 @@ public final class DurableStream extends BatchStream<DurableBatch> {
     }
 
     /**
-     * Runs the handler on each batch, and acknowledges when it has returned: at once when no further batch has come, else
-     * after a tenth of a second. Returns when the stream is closed.
+     * Runs the handler on each batch, and acknowledges when it has returned: at once when no further batch has come,
+     * else after a tenth of a second. Returns when the stream is closed.
      *
      * @param <X> what the handler throws
      * @param handler takes in a batch
-     * @throws X as the handler has thrown it: what was handled before is acknowledged, that batch is not, and the stream is
-     *     closed
+     * @throws X as the handler has thrown it: what was handled before is acknowledged, that batch is not, and the
+     *     stream is closed
      */
     public <X extends Exception> void project(BatchHandler<X> handler) throws X {
         project(this, handler);
     }
 
     /**
-     * Does what {@link #project} does up to the head of the log, and returns when all of that is handled and acknowledged.
+     * Does what {@link #project} does up to the head of the log, and returns when all of that is handled and
+     * acknowledged.
      *
      * @param <X> what the handler throws
      * @param handler takes in a batch

@@ -8,8 +8,8 @@ import java.util.Optional;
 /**
  * One alternative of a query: event types AND payload predicates, each any-of.
  *
- * <p>What is left out does not constrain; an empty list matches nothing. A predicate matches every payload that holds at
- * least what it says: {@code {"tool": {"id": "drill-1"}}} matches whatever else the tool or the payload has.
+ * <p>What is left out does not constrain; an empty list matches nothing. A predicate matches every payload that holds
+ * at least what it says: {@code {"tool": {"id": "drill-1"}}} matches whatever else the tool or the payload has.
  *
  * @param eventTypes a fact matches when its type is any of these
  * @param payloadPredicates a fact matches when its payload contains any of these JSON texts

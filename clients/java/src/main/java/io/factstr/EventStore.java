@@ -18,8 +18,9 @@ import java.util.concurrent.TimeUnit;
 /**
  * A FACTSTR event store. Safe to share between threads.
  *
- * <p>Every method throws a {@link FactstrException} when the server refuses or cannot be asked, within the timeout. What was
- * certainly not committed, reads, and appends with an idempotency key are repeated after failures that may pass.
+ * <p>Every method throws a {@link FactstrException} when the server refuses or cannot be asked, within the timeout.
+ * What was certainly not committed, reads, and appends with an idempotency key are repeated after failures that may
+ * pass.
  */
 public final class EventStore implements AutoCloseable {
     private static final int ATTEMPTS_TO_DECIDE = 10;
@@ -35,8 +36,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Returns the store at a target, in plaintext and with the defaults. Nothing is sent yet: a server that cannot be reached
-     * shows at the first call.
+     * Returns the store at a target, in plaintext and with the defaults. Nothing is sent yet: a server that cannot be
+     * reached shows at the first call.
      *
      * @param target {@code host:port}, {@code [v6 address]:port} or (on Linux) {@code unix:/path}
      * @return the store, to be closed
@@ -87,9 +88,9 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Returns the channel, which bears the token, for the generated stubs of {@code io.factstr.v1}: for what is not wrapped
-     * here, such as {@code DurableStreamServiceGrpc} or {@code GetServerInfo}. Its calls have no timeout, are not repeated,
-     * and fail with {@link io.grpc.StatusRuntimeException}.
+     * Returns the channel, which bears the token, for the generated stubs of {@code io.factstr.v1}: for what is not
+     * wrapped here, such as {@code DurableStreamServiceGrpc} or {@code GetServerInfo}. Its calls have no timeout, are
+     * not repeated, and fail with {@link io.grpc.StatusRuntimeException}.
      *
      * @return the channel; it is closed with the store
      */
@@ -115,8 +116,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Commits events as one batch: all or none, durable when this returns. It is sent with an idempotency key of its own,
-     * unless retries are off, so that it is committed once however often it is repeated.
+     * Commits events as one batch: all or none, durable when this returns. It is sent with an idempotency key of its
+     * own, unless retries are off, so that it is committed once however often it is repeated.
      *
      * @param events the batch, in order
      * @return what was committed
@@ -128,8 +129,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Commits events as one batch, under a key of the caller's: the same key with the same events returns the first result
-     * again.
+     * Commits events as one batch, under a key of the caller's: the same key with the same events returns the first
+     * result again.
      *
      * @param events the batch, in order
      * @param idempotencyKey 1 to 200 characters
@@ -155,11 +156,13 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Commits events as one batch, only if the context has exactly the expected version; otherwise as {@link #append(List)}.
+     * Commits events as one batch, only if the context has exactly the expected version; otherwise as {@link
+     * #append(List)}.
      *
      * @param events the batch, in order
      * @param query selects the context
-     * @param expectedContextVersion the version that it must have, exactly, as an unsigned number; empty: no fact may match
+     * @param expectedContextVersion the version that it must have, exactly, as an unsigned number; empty: no fact may
+     *     match
      * @return what was committed
      * @throws ConditionalAppendConflictException when the context has another version; nothing was committed
      */
@@ -219,8 +222,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Reads a context, decides, and appends on the condition that the context has not changed: at most 10 times, as {@link
-     * #decide(EventQuery, int, Decision)}.
+     * Reads a context, decides, and appends on the condition that the context has not changed: at most 10 times, as
+     * {@link #decide(EventQuery, int, Decision)}.
      *
      * @param <X> what the decision throws
      * @param query selects the context
@@ -281,8 +284,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Returns every batch that is committed from now on, or after a sequence number. Whatever is appended after this has
-     * returned is delivered.
+     * Returns every batch that is committed from now on, or after a sequence number. Whatever is appended after this
+     * has returned is delivered.
      *
      * @param options where it begins
      * @return the stream, to be closed
@@ -303,8 +306,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Returns the batches that match and are committed from now on, or after a sequence number. Whatever is appended after
-     * this has returned is delivered.
+     * Returns the batches that match and are committed from now on, or after a sequence number. Whatever is appended
+     * after this has returned is delivered.
      *
      * @param query selects their facts; where it begins is not said by it
      * @param options where it begins
@@ -327,8 +330,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Consumes the batches that match under a name, from the cursor on that the store keeps for it. One consumer at a time has
-     * the name's lease; when this returns, this one does.
+     * Consumes the batches that match under a name, from the cursor on that the store keeps for it. One consumer at a
+     * time has the name's lease; when this returns, this one does.
      *
      * @param name 1 to 200 characters
      * @param query selects the facts; bound to the name
@@ -342,8 +345,9 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Runs a handler on each batch of a durable stream, and acknowledges what it has done: {@link DurableStream#project}, with
-     * {@link DurableOptions#DEFAULT}. It goes on until something fails or the thread is interrupted.
+     * Runs a handler on each batch of a durable stream, and acknowledges what it has done: {@link
+     * DurableStream#project}, with {@link DurableOptions#DEFAULT}. It goes on until something fails or the thread is
+     * interrupted.
      *
      * @param <X> what the handler throws
      * @param name 1 to 200 characters
@@ -358,7 +362,8 @@ public final class EventStore implements AutoCloseable {
     }
 
     /**
-     * Does what {@link #project} does up to the head of the log, and returns when all of that is handled and acknowledged.
+     * Does what {@link #project} does up to the head of the log, and returns when all of that is handled and
+     * acknowledged.
      *
      * @param <X> what the handler throws
      * @param name 1 to 200 characters

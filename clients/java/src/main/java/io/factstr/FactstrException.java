@@ -56,8 +56,8 @@ public class FactstrException extends RuntimeException {
     /**
      * Returns why the call was refused.
      *
-     * @return the name of the contract's ErrorReason, also one that this version does not know; empty when the status came
-     *     without one: then it came from something between here and the server, and promises nothing
+     * @return the name of the contract's ErrorReason, also one that this version does not know; empty when the status
+     *     came without one: then it came from something between here and the server, and promises nothing
      */
     public Optional<String> reason() {
         return Optional.ofNullable(failure.reason());

@@ -10,8 +10,8 @@ import java.util.Queue;
 /**
  * Owns how far a stream has come through all its calls, and what of it is still to be handed over.
  *
- * <p>The position is moved by what the calls say, and by each batch as it is handed over. Messages are taken in only when all
- * batches before are handed over, so that a call that follows an interrupted one begins at it.
+ * <p>The position is moved by what the calls say, and by each batch as it is handed over. Messages are taken in only
+ * when all batches before are handed over, so that a call that follows an interrupted one begins at it.
  *
  * @param <M> the messages
  * @param <B> the batches

@@ -15,8 +15,8 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /**
- * Owns the reading of private keys in the older forms that OpenSSL and certificate managers still write, of RSA (PKCS #1) and of
- * elliptic curves (SEC 1). gRPC takes PKCS #8 alone, which is these in an envelope that names the algorithm.
+ * Owns the reading of private keys in the older forms that OpenSSL and certificate managers still write, of RSA (PKCS
+ * #1) and of elliptic curves (SEC 1). gRPC takes PKCS #8 alone, which is these in an envelope that names the algorithm.
  */
 final class PrivateKeys {
     private static final Pattern OLDER = Pattern.compile(

@@ -15,8 +15,9 @@ import java.util.stream.StreamSupport;
 /**
  * The facts that a query returns, in the order asked, read from the server as they are iterated, once.
  *
- * <p>A result of any size takes bounded memory, and is one snapshot even when the connection is lost in the middle. Close it
- * where it is left before its end. Reading it throws {@link FactstrException}, after it was closed {@link ClosedException}.
+ * <p>A result of any size takes bounded memory, and is one snapshot even when the connection is lost in the middle.
+ * Close it where it is left before its end. Reading it throws {@link FactstrException}, after it was closed {@link
+ * ClosedException}.
  */
 public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     private final Calls calls;

@@ -8,8 +8,8 @@ import java.util.OptionalLong;
 /**
  * Owns how far a query's result has been read, and how to go on after an interruption as if there had been none.
  *
- * <p>The log is immutable, so the rest of a snapshot can be asked for again, exactly: the facts after the last one that was
- * returned, up to the context version that the first message named.
+ * <p>The log is immutable, so the rest of a snapshot can be asked for again, exactly: the facts after the last one that
+ * was returned, up to the context version that the first message named.
  */
 final class Reading {
     private final EventQuery query;

@@ -7,8 +7,8 @@ import java.time.Duration;
 /**
  * Owns when an interrupted stream is taken up again, after how long, and how long a silence is an interruption.
  *
- * <p>Until it has begun, the ordinary limits of a read hold. From then on it is taken up again for as long as it takes, or
- * for a time in which it did not come further.
+ * <p>Until it has begun, the ordinary limits of a read hold. From then on it is taken up again for as long as it takes,
+ * or for a time in which it did not come further.
  */
 final class Resumption {
     private static final int HEARTBEATS_MISSED = 3;

@@ -13,7 +13,7 @@
  * waits for, which shows as {@link io.factstr.CallInterruptedException}, of an append that may have been sent as {@link
  * io.factstr.OutcomeUnknownException}; the thread stays interrupted.
  *
- * <p>Sequence numbers of the contract are unsigned; here they are a {@code long} from 0 on, which is further than any log
- * reaches.
+ * <p>Sequence numbers of the contract are unsigned; here they are a {@code long} from 0 on, which is further than any
+ * log reaches.
  */
 package io.factstr;

@@ -20,8 +20,8 @@ import java.util.regex.Pattern;
  * }
  * }</pre>
  *
- * <p>It takes {@code factstr-server} on the path, or its command line in the environment variable FACTSTR_SERVER. It ends when
- * its standard input does, so also when the test's process is killed.
+ * <p>It takes {@code factstr-server} on the path, or its command line in the environment variable FACTSTR_SERVER. It
+ * ends when its standard input does, so also when the test's process is killed.
  */
 public final class TestServer implements AutoCloseable {
     private static final List<String> FLAGS =
