@@ -40,6 +40,7 @@ ACTIONS: Final = (
     "join",
     "server",
     "faults",
+    "release",
     "asked",
     "arrived",
     "last_after",

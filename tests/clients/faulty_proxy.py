@@ -7,7 +7,8 @@ It knows messages as bytes. What it can do to the next call of a method, in the 
     refuse                  answer with a status in the server's place, which hears nothing
     lose_answer             let the server do it, then answer with a status instead (of a unary call)
     hang                    neither hand it on nor answer
-    cut_after: N            end a stream with a status after N messages
+    held                    hand it on only when the case says `release`
+    cut_after: N            end a stream with a status right after N messages
     end_after: N            end it as if all had been said
     silence_after: N        say nothing more after N messages
     insert_unknown: true    put a message with content of a later version after the first
@@ -56,6 +57,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
         self._faults: defaultdict[str, list[Fault]] = defaultdict(list)
         self.requests: defaultdict[str, list[bytes]] = defaultdict(list)
         """By the method's name, each call's only request."""
+        self.released = asyncio.Event()
         self._channel = grpc.aio.insecure_channel(upstream)
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", 2**25)])
         self._server.add_generic_rpc_handlers((self,))
@@ -103,20 +105,20 @@ class FaultyProxy(grpc.GenericRpcHandler):
     async def _answered(self, path: str, request: bytes, fault: Fault, context: Any) -> AsyncIterator[bytes]:
         if "hang" in fault:
             await asyncio.Event().wait()
+        if "held" in fault:
+            await self.released.wait()
         if "refuse" in fault:
             await _end(context, fault["refuse"])
         metadata = [pair for pair in context.invocation_metadata() if pair[0] == "authorization"]
         method: Any = self._channel.unary_stream(path)
         call = method(request, timeout=context.time_remaining(), metadata=metadata)
+        ends = [fault[name] for name in ("cut_after", "end_after", "silence_after") if name in fault]
         try:
             told = 0
-            async for message in call:
-                if "lose_answer" in fault:
-                    continue
-                if told in (fault.get("cut_after"), fault.get("end_after"), fault.get("silence_after")):
-                    break
-                yield self._changed(path, message, fault)
+            while told not in ends and (message := await call.read()) is not grpc.aio.EOF:
                 told += 1
+                if "lose_answer" not in fault:
+                    yield self._changed(path, message, fault)
                 if told == 1 and "insert_unknown" in fault:
                     yield _UNKNOWN_CONTENT
         finally:

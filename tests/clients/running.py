@@ -109,6 +109,12 @@ class Run:
         self._proxy.will(what)
         return {}
 
+    async def _release(self, _: Any) -> dict[str, Any]:
+        """Lets go on what is held."""
+        assert self._proxy
+        self._proxy.released.set()
+        return {}
+
     async def _asked(self, what: dict[str, int]) -> dict[str, Any]:
         """How often methods were called since the beginning."""
         assert self._proxy
