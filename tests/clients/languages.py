@@ -6,9 +6,10 @@ import fcntl
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -41,33 +42,48 @@ class Language:
     def folder(self) -> Path:
         return ROOT / "clients" / self.name
 
-    def run(self, command: str, **environment: str) -> None:
-        """Runs a command to its end. Fails with what it said."""
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=self.folder,
-            env=os.environ | SERVER | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=BUILD_SECONDS,
-        )
-        assert done.returncode == 0, f"{self.name}: {command}\n{done.stdout[-8000:]}"
-
     def words(self, command: str) -> list[str]:
         """A command that starts something, as a process takes it."""
         return shlex.split(command.format(folder=shlex.quote(str(self.folder))))
+
+    def copied(self, to: Path) -> Path:
+        """Its folder, and proto beside it, elsewhere: what is tried there changes nothing that others run."""
+        for path in files():
+            if path.is_relative_to(self.folder) or path.is_relative_to(ROOT / "proto"):
+                there = to / path.relative_to(ROOT)
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, there)
+        for link in (path for path in self.folder.iterdir() if path.is_symlink() and path.is_dir()):
+            (to / link.relative_to(ROOT)).symlink_to(link.readlink())
+        return to / self.folder.relative_to(ROOT)
 
     def built(self) -> None:
         """Builds it, if this state of its sources has not been built yet."""
         _built(self)
 
 
-SERVER: Final = {"FACTSTR_SERVER": f"{_PYTHON} -m factstr_server"}
-"""How the clients' testing modules start one."""
+def run(command: Sequence[str | Path], folder: Path, **environment: str) -> None:
+    """Runs a command to its end. Fails with what it said."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | _ENVIRONMENT | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=BUILD_SECONDS,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-8000:]}"
+
+
+_ENVIRONMENT: Final = {
+    # How the clients' testing modules start one.
+    "FACTSTR_SERVER": f"{_PYTHON} -m factstr_server",
+    # What Rust's stands on is compiled once, wherever it is used.
+    "CARGO_TARGET_DIR": str(ROOT / "clients" / "rust" / "target"),
+}
 
 _JAVA: Final = (
     "java -XX:TieredStopAtLevel=1 "
@@ -131,7 +147,7 @@ def _built(language: Language) -> None:
     with _locked(known.with_suffix(".lock")):
         state = _state(language)
         if not known.exists() or known.read_text() != state:
-            language.run(language.build)
+            run(["/bin/sh", "-c", language.build], language.folder)
             known.write_text(state)
 
 

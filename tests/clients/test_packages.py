@@ -1,35 +1,15 @@
 """Each client's package, installed into an empty project outside the repository, is all that the example needs."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.clients.desk import Desk
-from tests.clients.languages import BUILD_SECONDS, EACH, Language
+from tests.clients.languages import BUILD_SECONDS, EACH, Language, run
 from tests.clients.served import InProcess
 
 SCRIPTS = Path(__file__).parent / "packages"
-
-
-def install(language: Language, project: Path) -> None:
-    """Makes the project, with the example in it."""
-    language.built()
-    project.mkdir()
-    done = subprocess.run(
-        ["/bin/sh", "-eu", SCRIPTS / f"{language.name}.sh"],
-        cwd=project,
-        env=os.environ | {"CLIENT": str(language.folder), "PYTHON": sys.executable},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=BUILD_SECONDS,
-    )
-    assert done.returncode == 0, done.stdout[-8000:]
 
 
 # It may be the first to compile what the client stands on.
@@ -39,7 +19,14 @@ async def test_the_example_runs_in_an_empty_project_with_the_package_alone(
     language: Language, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
-    install(language, project)
+    project.mkdir()
+    client = language.copied(tmp_path / "repository")
+    run(
+        ["/bin/sh", "-eu", SCRIPTS / f"{language.name}.sh"],
+        project,
+        CLIENT=str(client),
+        PYTHON=sys.executable,
+    )
     served = InProcess(tmp_path, "memory:", {})
     await served.start()
     try:

@@ -4,7 +4,7 @@ module=github.com/factstr/factstr-grpc/clients/go
 version=v0.1.0-try.$(date +%s)
 versions=$PWD/proxy/$module/@v
 mkdir -p "$versions"
-(cd "$CLIENT" && git ls-files --cached --others --exclude-standard) |
+(cd "$CLIENT" && find . -type f | sed "s|^./||") |
   "$PYTHON" -c '
 import sys, zipfile
 client, prefix, path = sys.argv[1:]

@@ -23,8 +23,8 @@ cat > desk/pom.xml <<POM
   </dependencies>
 </project>
 POM
-# Not what an earlier run has left of this version.
-rm -rf "$HOME/.m2/repository/io/factstr"
+# Not what deploying has left of this version in the user's own.
+rm -rf "$HOME/.m2/repository/io/factstr/factstr-client/0.1.0"
 mvn -q -B -ntp -f desk/pom.xml package dependency:copy-dependencies
 printf '#!/bin/sh\nexec java -cp "%s/desk/target/classes:%s/desk/target/dependency/*" ToolDesk "$@"\n' "$PWD" "$PWD" > tool-desk
 chmod +x tool-desk

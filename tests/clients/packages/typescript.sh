@@ -1,4 +1,4 @@
-(cd "$CLIENT" && npm pack --silent --pack-destination "$OLDPWD")
+(cd "$CLIENT" && npm ci --silent --no-audit --no-fund && npm pack --silent --pack-destination "$OLDPWD")
 mkdir desk
 cp "$CLIENT/examples/tool-desk.ts" desk
 cd desk
