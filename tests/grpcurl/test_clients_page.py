@@ -4,7 +4,6 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -12,6 +11,7 @@ from factstr_server.access.roles import Role
 from tests.architecture.repository import ROOT
 from tests.operations.process import ServerProcess
 from tests.programs import PROGRAMS
+from tests.readme.console import Step, steps
 from tests.security.conftest import Tls, Tokens
 
 PAGE = (ROOT / "docs/clients.md").read_text(encoding="utf-8")
@@ -23,21 +23,8 @@ VARYING = re.compile(
 )
 
 
-class Shown(NamedTuple):
-    """A command of the page, and the output under it."""
-
-    command: str
-    output: str
-
-
-def shown(program: str) -> list[Shown]:
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
-        for text in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = text.partition("\n")
-            if command.startswith(f"{program} "):
-                found.append(Shown(command, output))
-    return found
+def shown(program: str) -> list[Step]:
+    return [step for step in steps(PAGE) if step.command.startswith(f"{program} ")]
 
 
 def same(text: str) -> str:

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import factstr
 from tests.programs import PROGRAMS
+from tests.readme.console import steps
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,23 +20,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 VARYING = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:.]+Z|\([\d.]+ s, [\d,]+ facts/s\)|(?<=facts, )[\d.]+ (ms|s|m \d+ s)$", re.MULTILINE
 )
-
-
-class Step(NamedTuple):
-    """A command of the README and the output shown under it."""
-
-    command: str
-    output: str
-
-
-def steps(section: str) -> list[Step]:
-    """The commands of a section's console blocks, in order."""
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", section, re.DOTALL):
-        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            first, _, output = command.partition("\n")
-            found.append(Step(first, output))
-    return found
 
 
 def section(heading: str) -> str:
