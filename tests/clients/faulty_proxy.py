@@ -14,6 +14,10 @@ It knows messages as bytes. What it can do to the next call of a method, in the 
     insert_unknown: true    put a message with content of a later version after the first
     add_unknown: true       give each message a field of a later version
     other_log: true         name another history in `started`
+    started_ahead: N        say in `started` that the stream begins so much later
+    context_version: N      say that a query's context has this version
+    unknown_first: true     put a message with content of a later version before the first
+    garbage_at: N           send what is no message as the Nth, counted from 1
 """
 
 import asyncio
@@ -32,6 +36,7 @@ from factstr.v1 import errors_pb2, event_store_service_pb2
 
 _UNKNOWN_CONTENT: Final = b"\xfa\x03\x03abc"
 """Field 63 of a message, as no version knows it."""
+_GARBAGE: Final = b"\xff"
 _APPENDS: Final[dict[str, type[Message]]] = {
     "Append": event_store_service_pb2.AppendRequest,
     "AppendIf": event_store_service_pb2.AppendIfRequest,
@@ -113,11 +118,15 @@ class FaultyProxy(grpc.GenericRpcHandler):
         method: Any = self._channel.unary_stream(path)
         call = method(request, timeout=context.time_remaining(), metadata=metadata)
         ends = [fault[name] for name in ("cut_after", "end_after", "silence_after") if name in fault]
+        if "unknown_first" in fault:
+            yield _UNKNOWN_CONTENT
         try:
             told = 0
             while told not in ends and (message := await call.read()) is not grpc.aio.EOF:
                 told += 1
-                if "lose_answer" not in fault:
+                if told == fault.get("garbage_at"):
+                    yield _GARBAGE
+                elif "lose_answer" not in fault:
                     yield self._changed(path, message, fault)
                 if told == 1 and "insert_unknown" in fault:
                     yield _UNKNOWN_CONTENT
@@ -129,10 +138,18 @@ class FaultyProxy(grpc.GenericRpcHandler):
             await _end(context, lost)
 
     def _changed(self, path: str, message: bytes, fault: Fault) -> bytes:
-        if "other_log" in fault:
-            told: Any = _STARTED[path.rpartition("/")[2]].FromString(message)
+        method = path.rpartition("/")[2]
+        if "context_version" in fault:
+            answer = event_store_service_pb2.QueryResponse.FromString(message)
+            answer.current_context_version = fault["context_version"]
+            return answer.SerializeToString()
+        if method in _STARTED and ("other_log" in fault or "started_ahead" in fault):
+            told: Any = _STARTED[method].FromString(message)
             if told.HasField("started"):
-                told.started.history_id = "another"
+                if "other_log" in fault:
+                    told.started.history_id = "another"
+                else:
+                    told.started.after_sequence_number += fault["started_ahead"]
                 return bytes(told.SerializeToString())
         return message + _UNKNOWN_CONTENT if "add_unknown" in fault else message
 
@@ -141,6 +158,8 @@ async def _end(context: Any, status: dict[str, Any]) -> None:
     """Ends a call as a case says: with a code, and where there is a reason with what goes with it."""
     code = grpc.StatusCode[status["code"]]
     text = status.get("message", "as the case says")
+    if "damaged" in status:
+        context.set_trailing_metadata((("grpc-status-details-bin", _GARBAGE),))
     if "reason" in status:
         info = error_details_pb2.ErrorInfo(
             reason=status["reason"],
@@ -152,12 +171,17 @@ async def _end(context: Any, status: dict[str, Any]) -> None:
             delay = Duration()
             delay.FromMilliseconds(status["retry_delay_ms"])
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        if "retry_delay_seconds" in status:
+            details.append(
+                error_details_pb2.RetryInfo(retry_delay=Duration(seconds=status["retry_delay_seconds"]))
+            )
         if "actual" in status:
             details.append(errors_pb2.ConditionalAppendConflict(actual_context_version=status["actual"]))
         packed = [PackedAny() for _ in details]
         for detail, one in zip(details, packed, strict=True):
             one.Pack(detail)
-        rich = status_pb2.Status(code=code.value[0], message=text, details=packed)
+        told = grpc.StatusCode[status.get("details_code", status["code"])]
+        rich = status_pb2.Status(code=told.value[0], message=text, details=packed)
         context.set_trailing_metadata((("grpc-status-details-bin", rich.SerializeToString()),))
     with suppress(asyncio.CancelledError):
         # The client may be gone already.
