@@ -88,7 +88,7 @@ async def test_a_stream_that_cannot_be_opened_says_why(
 ) -> None:
     with pytest.raises(factstr.CursorAheadOfLog):
         await aio_store.stream_all(after=5)
-    fake.play = [[LOST]] * 6
+    fake.play = [[LOST]] * (1 + factstr.Retries().limit)
     with pytest.raises(factstr.Unavailable):
         await aio_store.stream_all()
 

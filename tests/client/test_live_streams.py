@@ -191,10 +191,10 @@ def test_a_stream_that_has_begun_is_taken_up_more_often_than_a_call(
 def test_a_stream_that_cannot_be_opened_is_given_up_as_any_call(
     fake: StreamingServer, store: factstr.EventStore
 ) -> None:
-    fake.play = [[LOST]] * 6
+    fake.play = [[LOST]] * (1 + factstr.Retries().limit)
     with pytest.raises(factstr.Unavailable, match="connection lost"):
         store.stream_all()
-    assert len(fake.requests) == 6
+    assert len(fake.requests) == 1 + factstr.Retries().limit
 
 
 def test_a_stream_is_given_up_when_its_caller_said_so(

@@ -131,7 +131,7 @@ def test_the_failure_of_the_handler_is_raised_even_when_nothing_can_be_acknowled
 ) -> None:
     def fail(batch: factstr.DurableBatch) -> None:
         if batch.first_sequence_number == 2:
-            five.instead = [LOST] * 6
+            five.instead = [LOST] * (1 + factstr.Retries().limit)
             raise LookupError
 
     with pytest.raises(LookupError):

@@ -105,12 +105,20 @@ def test_the_beginning_is_not_waited_for_longer_than_any_call() -> None:
     assert 0 < opening.patience() <= 3
 
 
-def test_who_waits_for_a_lease_has_begun_nothing_but_waits_on() -> None:
+def test_who_waits_for_a_lease_waits_on_over_failures() -> None:
     opening = resumption(limit=1, timeout=3)
+    opening.waits()
     for _ in range(10):
-        opening.progressed()
-        assert opening.patience() == 35
+        assert opening.patience() > 3
         opening.delay_after(LOST)
+
+
+def test_what_is_said_before_the_beginning_lengthens_nothing() -> None:
+    opening = resumption(limit=1, timeout=3)
+    opening.progressed()
+    assert opening.patience() <= 3
+    opening.delay_after(LOST)
+    opening.progressed()
     with pytest.raises(factstr.Unavailable):
         opening.delay_after(LOST)
 

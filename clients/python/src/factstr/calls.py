@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
-from factstr.resuming import OnInterruption, Resumption
+from factstr.resuming import OnInterruption, Resumption, unreadable
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
@@ -94,7 +94,10 @@ class Calls:
     ) -> _Response_co:
         while True:
             try:
-                return method(request, timeout=attempts.remaining(), metadata=self._metadata)
+                response = method(request, timeout=attempts.remaining(), metadata=self._metadata)
+                if response is None:
+                    raise unreadable()
+                return response
             except grpc.RpcError as failure:
                 sleep(attempts.delay_after(failure))
             except ValueError as refusal:

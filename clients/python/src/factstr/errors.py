@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -37,6 +38,7 @@ from grpc_status import rpc_status
 from factstr.v1 import errors_pb2, event_store_service_pb2
 
 _DOMAIN: Final = "factstr"
+_LONGEST_DELAY: Final = 365 * 86_400.0
 _Detail = TypeVar("_Detail", bound=Message)
 
 
@@ -283,7 +285,7 @@ def error_from(call: grpc.RpcError, *, appending: bool) -> FactstrError:
         reason=reason,
         metadata=info.metadata if ours else None,
         field_violations=tuple(FieldViolation(v.field, v.description) for v in violations),
-        retry_delay=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
+        retry_delay=_seconds(retry.retry_delay) if retry.HasField("retry_delay") else None,
     )
     if isinstance(error, ConditionalAppendConflict):
         _add_versions(error, _detail(status, errors_pb2.ConditionalAppendConflict()))
@@ -301,7 +303,7 @@ def error_from_outcome(failure: event_store_service_pb2.AppendFailure) -> Factst
         reason=reason,
         metadata=failure.metadata,
         field_violations=tuple(FieldViolation(v.field, v.description) for v in failure.field_violations),
-        retry_delay=failure.retry_delay.ToNanoseconds() / 1e9 if failure.HasField("retry_delay") else None,
+        retry_delay=_seconds(failure.retry_delay) if failure.HasField("retry_delay") else None,
     )
     if isinstance(error, ConditionalAppendConflict):
         _add_versions(error, failure.conflict)
@@ -323,6 +325,11 @@ def _kind(reason: str | None, code: grpc.StatusCode, *, appending: bool) -> type
         kind = _BY_CODE.get(code, FactstrError)
         unknown = reason is None or code in _PROMISING_NOTHING
     return OutcomeUnknown if appending and unknown else kind
+
+
+def _seconds(delay: Duration) -> float:
+    # No clock of Python's takes any number.
+    return min(max(0.0, delay.seconds + delay.nanos / 1e9), _LONGEST_DELAY)
 
 
 def _number(text: str | None) -> int | None:

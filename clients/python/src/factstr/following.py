@@ -11,7 +11,7 @@ import grpc
 
 from factstr.batch import CommittedBatch
 from factstr.checks import checked_number
-from factstr.errors import LogDiverged
+from factstr.errors import LogDiverged, ServerError
 from factstr.event import EventRecord
 from factstr.resuming import Resumption
 from factstr.v1 import event_store_service_pb2
@@ -43,6 +43,7 @@ class Following(ABC, Generic[BatchT]):
             self._begin(message.started)
             self.resumption.opened(message.started.heartbeat_interval)
             return
+        before = self.position
         if message.HasField("batches"):
             self._batches.extend(message.batches.batches)
         elif message.HasField("checkpoint"):
@@ -50,8 +51,10 @@ class Following(ABC, Generic[BatchT]):
         elif message.HasField("caught_up"):
             self.caught_up = message.caught_up.head_sequence_number
             self._reached(self.caught_up)
+        if message.HasField("batches") or message.HasField("checkpoint") or self.position != before:
+            self.resumption.progressed()
         # Last, because it calls back: what that raises costs nothing of the message.
-        self.resumption.progressed()
+        self.resumption.heard()
 
     def delay_after(self, failure: grpc.RpcError) -> float:
         """Take note that the call has ended; return how many seconds to wait before the next, or raise why not."""
@@ -106,8 +109,14 @@ class LiveFollowing(Following[CommittedBatch]):
 
     def _begin(self, started: Started) -> None:
         super()._begin(started)
-        if isinstance(started, event_store_service_pb2.StreamStarted):
-            self._reached(started.after_sequence_number)
+        assert isinstance(started, event_store_service_pb2.StreamStarted)
+        if self.position is not None and started.after_sequence_number > self.position:
+            raise ServerError(
+                f"asked for what is after {self.position}, the server begins after {started.after_sequence_number}: "
+                "what is between would be left out",
+                code=grpc.StatusCode.INTERNAL,
+            )
+        self._reached(started.after_sequence_number)
 
 
 def records_of(message: event_store_service_pb2.CommittedBatch) -> tuple[EventRecord, ...]:

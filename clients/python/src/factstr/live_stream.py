@@ -12,7 +12,7 @@ import grpc
 from factstr.batch import CommittedBatch
 from factstr.errors import FactstrError
 from factstr.following import BatchT, Following, Message, StreamState
-from factstr.resuming import Interrupted
+from factstr.resuming import Interrupted, stream_closed
 
 _LOOK_EVERY: Final = 1.0
 _WATCH: Final = "factstr-stream-watch"
@@ -59,8 +59,15 @@ class Reader(StreamState[BatchT]):
         return self._following.hand_over()
 
     def until_caught_up(self) -> Iterator[BatchT]:
-        """Return the batches up to the head, and stop there; afterwards the stream itself goes on."""
-        while self._advance(self._following.has_batch_or_caught_up) and self._following.has_batch():
+        """Return the batches up to the head, and stop there; afterwards the stream itself goes on.
+
+        Iterating raises StoreClosed when the stream is closed, because then it has not reached the head.
+        """
+        while True:
+            if not self._advance(self._following.has_batch_or_caught_up):
+                raise stream_closed()
+            if not self._following.has_batch():
+                return
             yield self._following.hand_over()
 
     def close(self) -> None:

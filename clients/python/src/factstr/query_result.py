@@ -74,7 +74,7 @@ class QueryResult(ResultPosition):
             try:
                 return self._reading.take(next(self._call))
             except StopIteration:
-                if self._reading.has_started:
+                if self._reading.may_end():
                     return None
                 sleep(attempts.delay_after(ended_early()))
             except grpc.RpcError as failure:

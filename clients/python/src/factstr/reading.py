@@ -7,7 +7,10 @@ was returned, up to the context version that the first message named.
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import grpc
+
 from factstr.checks import checked_number
+from factstr.errors import LogDiverged
 from factstr.event import EventRecord
 from factstr.query import EventQuery, checked_query
 from factstr.resuming import Interrupted
@@ -32,7 +35,8 @@ class Reading:
     context_version: int | None = None
     last_returned: int | None = None
     _returned: int = 0
-    has_started: bool = False
+    _has_started: bool = False
+    _has_answered: bool = False
 
     def __post_init__(self) -> None:
         checked_number("min_sequence_number", checked_query(self.query).min_sequence_number)
@@ -43,8 +47,9 @@ class Reading:
 
     def request(self) -> event_store_service_pb2.QueryRequest:
         """Return the request for what has not come yet."""
+        self._has_answered = False
         query, before, limit = self.query, self.before, self.limit
-        if self.has_started:
+        if self._has_started:
             end = (self.context_version or 0) + 1
             before = end if before is None else min(before, end)
             limit = None if limit is None else limit - self._returned
@@ -58,17 +63,36 @@ class Reading:
 
     def is_complete(self) -> bool:
         """Tell whether nothing is left to ask for, whatever became of the call."""
-        if not self.has_started:
+        if not self._has_started:
             return False
         is_full = self.limit is not None and self._returned >= self.limit
-        return is_full or (self.order == "ascending" and self.last_returned == self.context_version)
+        return is_full or (self.order == "ascending" and self._reached() >= (self.context_version or 0))
+
+    def may_end(self) -> bool:
+        """Tell whether a call that has ended well may have said all.
+
+        Even an empty result has a message. Where a result ends is known when it ascends to its context version.
+        """
+        is_known = self.order == "ascending" and self.before is None
+        return self._has_answered and (self.is_complete() or not is_known)
+
+    def _reached(self) -> int:
+        return max(self.last_returned or 0, self.query.min_sequence_number or 0)
 
     def take(self, message: event_store_service_pb2.QueryResponse) -> list[EventRecord]:
         """Take in the next message and return its facts."""
-        if not self.has_started:
-            self.has_started = True
-            if message.HasField("current_context_version"):
-                self.context_version = message.current_context_version
+        version = message.current_context_version if message.HasField("current_context_version") else None
+        is_first_of_call, self._has_answered = not self._has_answered, True
+        if not self._has_started:
+            self._has_started = True
+            self.context_version = version
+        elif is_first_of_call and (version or 0) < (self.context_version or 0):
+            raise LogDiverged(
+                f"the context's version was {self.context_version} when the result began, and is {version or 0} now: "
+                "this is another log, so the rest of the result is not to be had; query again",
+                code=grpc.StatusCode.DATA_LOSS,
+                reason="LOG_DIVERGED",
+            )
         records = [EventRecord.from_proto(record) for record in message.event_records]
         if records:
             self.last_returned = records[-1].sequence_number
@@ -77,8 +101,8 @@ class Reading:
 
 
 def ended_early() -> Interrupted:
-    """Return what it is when a result ends without a message: even one without facts has one."""
-    return Interrupted("the result ended before it began")
+    """Return what it is when a result ends before all is there."""
+    return Interrupted("the result ended before all of it was there")
 
 
 class ResultPosition:

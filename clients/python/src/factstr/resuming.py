@@ -10,8 +10,7 @@ from typing import Final, NoReturn, TypeAlias
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from factstr.errors import FactstrError
-from factstr.event import duration
+from factstr.errors import FactstrError, StoreClosed
 from factstr.retry import Attempts, Effect, LastingAttempts, Retries
 
 _HEARTBEATS_MISSED: Final = 3
@@ -19,6 +18,7 @@ _GRACE: Final = 5.0
 """Seconds beyond the heartbeats, for a server, a network or a caller's machine that is busy."""
 _USUAL_HEARTBEAT: Final = 10.0
 """Seconds between the messages of a server that has not said yet how often they come."""
+_LONGEST_HEARTBEAT: Final = 86_400.0
 
 OnInterruption: TypeAlias = Callable[[FactstrError | None], object]
 """Is told why a stream is interrupted, and None when it goes on again."""
@@ -40,6 +40,16 @@ class Interrupted(grpc.RpcError):
 
     def trailing_metadata(self) -> tuple[()]:
         return ()
+
+
+def unreadable() -> Interrupted:
+    """Return what it is when gRPC hands over nothing for a message: there was none, or it could not be decoded."""
+    return Interrupted("the server's answer is none that can be read", grpc.StatusCode.INTERNAL)
+
+
+def stream_closed() -> StoreClosed:
+    """Return what somebody gets who wanted more of a stream that was closed."""
+    return StoreClosed("the stream is closed", code=grpc.StatusCode.CANCELLED)
 
 
 class Resumption:
@@ -79,7 +89,8 @@ class Resumption:
 
     def opened(self, heartbeat_interval: Duration) -> None:
         """Take note that a call has begun to deliver, and how often it says something from now on."""
-        self._heartbeat = duration(heartbeat_interval).total_seconds() or _USUAL_HEARTBEAT
+        seconds = heartbeat_interval.seconds + heartbeat_interval.nanos / 1e9
+        self._heartbeat = min(seconds, _LONGEST_HEARTBEAT) if seconds > 0 else _USUAL_HEARTBEAT
         self.is_open = True
         if not self._has_begun:
             self._has_begun = True
@@ -87,8 +98,14 @@ class Resumption:
         self._goes_on()
 
     def progressed(self) -> None:
-        """Take note of a sign of life that is more than a beginning: a server may fail after each of those."""
-        self._attempts = None
+        """Take note that the stream came further, or lives for long enough to say that it does not: whatever fails
+        then fails anew. A beginning alone is none of that, because a server may fail after each.
+        """
+        if self._has_begun:
+            self._attempts = None
+
+    def heard(self) -> None:
+        """Take note of any message."""
         if self.is_open:
             # Only an acknowledgement was interrupted.
             self._goes_on()

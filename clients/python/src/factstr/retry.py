@@ -40,8 +40,8 @@ _PASSING_CODES: Final = frozenset(
 _AMBIGUOUS: Final = frozenset({"APPEND_OUTCOME_UNKNOWN", "INTERNAL"})
 """Reasons, and where there is no known one the statuses above, that may pass but promise nothing."""
 
-_JUDGEMENTS: Final = (InvalidRequest, ConditionalAppendConflict, IdempotencyKeyReused, OutcomeUnknown)
-"""What is said of the append itself: that it was not committed before either, or that nobody knows."""
+_JUDGEMENTS: Final = (InvalidRequest, ConditionalAppendConflict, IdempotencyKeyReused)
+"""What is said of the append itself, with a reason that is known: then it was not committed before either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,14 @@ class Retries:
     repeats nothing.
     """
 
-    limit: int = 5
+    limit: int = 20
     first_delay: float = 0.05
     longest_delay: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError when any of it is negative."""
+        if min(self.limit, self.first_delay, self.longest_delay) < 0:
+            raise ValueError(f"{self} has a negative number; 0 is the least")
 
     def delay(self, repetition: int) -> float:
         """Return how many seconds to wait before the given repetition, counted from 0."""
@@ -222,7 +227,8 @@ def still_in_doubt(error: FactstrError) -> FactstrError:
 
     Only what is said of the append itself excludes that.
     """
-    return error if isinstance(error, _JUDGEMENTS) else in_doubt(error)
+    is_judged = isinstance(error, _JUDGEMENTS) and error.reason in KNOWN_REASONS
+    return error if is_judged or isinstance(error, OutcomeUnknown) else in_doubt(error)
 
 
 def in_doubt(error: FactstrError) -> OutcomeUnknown:

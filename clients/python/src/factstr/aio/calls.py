@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 import grpc
 
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
-from factstr.resuming import OnInterruption, Resumption
+from factstr.resuming import OnInterruption, Resumption, unreadable
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
 from factstr.v1.event_store_service_pb2_grpc import EventStoreServiceStub
@@ -92,7 +92,10 @@ class Calls:
     ) -> _Response_co:
         while True:
             try:
-                return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
+                response = await method(request, timeout=attempts.remaining(), metadata=self._metadata)
+                if response is None:
+                    raise unreadable()
+                return response
             except grpc.RpcError as failure:
                 await asyncio.sleep(attempts.delay_after(failure))
             except grpc.aio.UsageError as refusal:

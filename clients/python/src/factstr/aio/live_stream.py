@@ -11,7 +11,7 @@ import grpc
 from factstr.batch import CommittedBatch
 from factstr.errors import FactstrError
 from factstr.following import BatchT, Following, Message, StreamState
-from factstr.resuming import Interrupted
+from factstr.resuming import Interrupted, stream_closed, unreadable
 
 
 class Responses(Protocol):
@@ -53,11 +53,13 @@ class Reader(StreamState[BatchT]):
         return self._following.hand_over()
 
     def until_caught_up(self) -> AsyncIterator[BatchT]:
-        """Return the batches up to the head, and stop there; afterwards the stream itself goes on."""
+        """Return the batches up to the head, and stop there: see `factstr.LiveStream.until_caught_up`."""
         return _UntilCaughtUp(self._next_until_caught_up)
 
     async def _next_until_caught_up(self) -> BatchT:
-        if not await self._advance(self._following.has_batch_or_caught_up) or not self._following.has_batch():
+        if not await self._advance(self._following.has_batch_or_caught_up):
+            raise stream_closed()
+        if not self._following.has_batch():
             raise StopAsyncIteration
         return self._following.hand_over()
 
@@ -122,6 +124,9 @@ class Reader(StreamState[BatchT]):
         message = reading.result()
         if message is grpc.aio.EOF:
             raise Interrupted("the stream ended without a reason")
+        if message is None:
+            self._call.cancel()
+            raise unreadable()
         return message
 
     async def _read(self, call: Responses) -> "Message | Any":

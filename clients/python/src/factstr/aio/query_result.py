@@ -10,6 +10,7 @@ import grpc
 from factstr.aio.calls import is_being_cancelled
 from factstr.event import EventRecord
 from factstr.reading import Reading, ResultPosition, ended_early
+from factstr.resuming import unreadable
 from factstr.retry import Attempts
 from factstr.v1 import event_store_service_pb2
 
@@ -76,9 +77,14 @@ class QueryResult(ResultPosition):
         """Return the next message's facts; None at the end."""
         while True:
             try:
-                return self._reading.take(await anext(self._messages))
+                message: event_store_service_pb2.QueryResponse | None = await anext(self._messages)
+                # What cannot be decoded, gRPC hands over as None.
+                if message is None:
+                    self._call.cancel()
+                    raise unreadable()
+                return self._reading.take(message)
             except StopAsyncIteration:
-                if self._reading.has_started:
+                if self._reading.may_end():
                     return None
                 await asyncio.sleep(attempts.delay_after(ended_early()))
             except grpc.RpcError as failure:
