@@ -44,6 +44,7 @@ ACTIONS: Final = (
     "asked",
     "arrived",
     "last_after",
+    "last_request",
     "same_key",
     "reset",
     "cursor",

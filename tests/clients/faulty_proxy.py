@@ -11,6 +11,7 @@ It knows messages as bytes. What it can do to the next call of a method, in the 
     cut_after: N            end a stream with a status right after N messages
     end_after: N            end it as if all had been said
     silence_after: N        say nothing more after N messages
+    cut_after_checkpoint: N end it with a status right after a checkpoint at N
     insert_unknown: true    put a message with content of a later version after the first
     add_unknown: true       give each message a field of a later version
     other_log: true         name another history in `started`
@@ -41,9 +42,11 @@ _APPENDS: Final[dict[str, type[Message]]] = {
     "Append": event_store_service_pb2.AppendRequest,
     "AppendIf": event_store_service_pb2.AppendIfRequest,
 }
-_POSITIONED: Final[dict[str, type[Message]]] = {
+_STREAMS: Final[dict[str, type[Message]]] = {
     "StreamAll": event_store_service_pb2.StreamAllRequest,
     "StreamTo": event_store_service_pb2.StreamToRequest,
+    "StreamAllDurable": event_store_service_pb2.StreamAllDurableRequest,
+    "StreamToDurable": event_store_service_pb2.StreamToDurableRequest,
 }
 _STARTED: Final[dict[str, type[Message]]] = {
     "StreamAll": event_store_service_pb2.StreamResponse,
@@ -87,10 +90,9 @@ class FaultyProxy(grpc.GenericRpcHandler):
         asked: list[Any] = [_APPENDS[method].FromString(request) for request in self.requests[method]]
         return [append.idempotency_key for append in asked]
 
-    def last_after(self, method: str) -> int:
-        """Where the last call of a stream was to begin."""
-        asked: Any = _POSITIONED[method].FromString(self.requests[method][-1])
-        return int(asked.after_sequence_number)
+    def last_request(self, method: str) -> Any:
+        """What the last call of a stream asked for."""
+        return _STREAMS[method].FromString(self.requests[method][-1])
 
     def service(self, details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         async def handle(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
@@ -130,11 +132,15 @@ class FaultyProxy(grpc.GenericRpcHandler):
                     yield self._changed(path, message, fault)
                 if told == 1 and "insert_unknown" in fault:
                     yield _UNKNOWN_CONTENT
+                if "cut_after_checkpoint" in fault and _checkpoint(message) == fault["cut_after_checkpoint"]:
+                    break
         finally:
             call.cancel()
         if "silence_after" in fault:
             await asyncio.Event().wait()
-        if lost := fault.get("lose_answer") or ("cut_after" in fault and {"code": "UNAVAILABLE"}):
+        if lost := fault.get("lose_answer") or (
+            {"cut_after", "cut_after_checkpoint"} & fault.keys() and {"code": "UNAVAILABLE"}
+        ):
             await _end(context, lost)
 
     def _changed(self, path: str, message: bytes, fault: Fault) -> bytes:
@@ -154,6 +160,11 @@ class FaultyProxy(grpc.GenericRpcHandler):
         return message + _UNKNOWN_CONTENT if "add_unknown" in fault else message
 
 
+def _checkpoint(message: bytes) -> int | None:
+    told = event_store_service_pb2.StreamResponse.FromString(message)
+    return told.checkpoint.sequence_number if told.HasField("checkpoint") else None
+
+
 async def _end(context: Any, status: dict[str, Any]) -> None:
     """Ends a call as a case says: with a code, and where there is a reason with what goes with it."""
     code = grpc.StatusCode[status["code"]]
@@ -164,7 +175,7 @@ async def _end(context: Any, status: dict[str, Any]) -> None:
         info = error_details_pb2.ErrorInfo(
             reason=status["reason"],
             domain=status.get("domain", "factstr"),
-            metadata=status.get("metadata", {}),
+            metadata={name: str(value) for name, value in status.get("metadata", {}).items()},
         )
         details: list[Any] = [info]
         if "retry_delay_ms" in status:

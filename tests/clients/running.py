@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+from google.protobuf.json_format import MessageToDict
 
 from factstr.v1 import durable_stream_service_pb2
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
@@ -39,7 +40,7 @@ class Run:
             await self._served.start()
             stack.push_async_callback(self._served.stop)
             target = self._served.target
-            if self._case.does("faults", "asked", "arrived", "last_after", "same_key"):
+            if self._case.does("faults", "asked", "arrived", "last_after", "last_request", "same_key"):
                 self._proxy = await stack.enter_async_context(FaultyProxy(target))
                 target = self._proxy.target
             self._variables |= self._served.variables | {"target": target}
@@ -133,8 +134,18 @@ class Run:
     async def _last_after(self, what: dict[str, int]) -> dict[str, Any]:
         """After which position the last call of a stream was to begin."""
         assert self._proxy
-        found = {method: self._proxy.last_after(method) for method in what}
+        found = {method: self._proxy.last_request(method).after_sequence_number for method in what}
         assert found == what, f"it was asked for after {found}"
+        return {}
+
+    async def _last_request(self, what: dict[str, Any]) -> dict[str, Any]:
+        """What the last call of a stream asked for, all of it."""
+        assert self._proxy
+        found = {
+            method: MessageToDict(self._proxy.last_request(method), preserving_proto_field_name=True)
+            for method in what
+        }
+        assert found == what, f"it asked for {found}"
         return {}
 
     async def _same_key(self, method: str) -> dict[str, Any]:

@@ -34,10 +34,15 @@ class TLS:
     server_name: str | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files. Raises OSError, and ValueError when only one of `cert` and `key` is given."""
+        """Read the files. Raises OSError, and ValueError when only one of `cert` and `key` is given, or `ca` holds no
+        certificate.
+        """
         if (self.cert is None) != (self.key is None):
             raise ValueError("a client certificate takes both: cert=… and key=…")
-        return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.cert))
+        authorities = _read(self.ca)
+        if authorities is not None and b"-----BEGIN CERTIFICATE-----" not in authorities:
+            raise ValueError(f"{self.ca} holds no certificate (PEM)")
+        return grpc.ssl_channel_credentials(authorities, _read(self.key), _read(self.cert))
 
 
 def _read(path: PathText | None) -> bytes | None:
@@ -67,6 +72,7 @@ def connection(
     everyone on the way can read it.
     """
     checked_target(target)
+    checked_token(token)
     settings = TLS() if tls is True else tls or None
     local = is_local(target)
     if token and settings is None and not (local or allow_plaintext_token):
@@ -114,6 +120,16 @@ def checked_target(target: str) -> str:
             f"the target is {target!r}; it must be host:port, for example {DEFAULT_TARGET}, or unix:/path"
         )
     return target
+
+
+def checked_token(token: str | None) -> str | None:
+    """Return the token. Raises ValueError when no header can carry it: gRPC would say so call by call, or send none."""
+    if token is not None and not (token and all(" " < character <= "~" for character in token)):
+        raise ValueError(
+            "the token is empty, or holds a character that no header can carry, such as a line end; give it as "
+            "`factstr-server token new` has told it, or None"
+        )
+    return token
 
 
 def is_local(target: str) -> bool:

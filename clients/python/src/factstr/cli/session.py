@@ -18,7 +18,9 @@ def open_store(options: Namespace, retries: Retries = DEFAULT_RETRIES) -> EventS
     if options.token and options.token_file:
         raise CommandFailed("give --token or --token-file, not both")
     token = (
-        Path(options.token_file).read_text(encoding="utf-8").strip() if options.token_file else options.token
+        Path(options.token_file).read_text(encoding="utf-8").strip()
+        if options.token_file
+        else options.token or None
     )
     try:
         return connect(
