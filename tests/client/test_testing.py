@@ -40,6 +40,19 @@ def test_a_server_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch) 
         pass
 
 
+@pytest.mark.parametrize("named", ["", "factstr-nowhere --store"])
+def test_a_command_that_is_not_there_says_what_is_to_be_done(
+    monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("FACTSTR_SERVER", named)
+    monkeypatch.setenv("PATH", "")
+    with (
+        pytest.raises(RuntimeError, match="install factstr-server, or name its command in FACTSTR_SERVER"),
+        server(),
+    ):
+        pass
+
+
 def test_a_test_that_is_killed_leaves_no_server_behind() -> None:
     test = "from factstr.testing import server\nwith server() as target:\n    print(target, flush=True)\n    input()"
     with subprocess.Popen(

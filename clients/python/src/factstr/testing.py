@@ -26,14 +26,25 @@ def server() -> Iterator[str]:
     """Run a memory server for the length of a block; its target is what `connect` takes.
 
     It ends when its standard input does, so also when this process is killed. Raises RuntimeError, with what the server
-    said, when it does not start, and OSError when there is no such command.
+    said, when it does not start, or there is no such command.
     """
-    command = [*shlex.split(os.environ.get("FACTSTR_SERVER", "factstr-server")), *_FLAGS]
+    named = os.environ.get("FACTSTR_SERVER") or "factstr-server"
+    command = [*shlex.split(named), *_FLAGS]
     # Only the flags above say how it runs.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FACTSTR_")}
-    process = subprocess.Popen(  # noqa: S603  (the caller's own command)
-        command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True, encoding="utf-8"
-    )
+    try:
+        process = subprocess.Popen(  # noqa: S603  (the caller's own command)
+            command,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+        )
+    except FileNotFoundError as missing:
+        raise RuntimeError(
+            f"there is no {command[0]}: install factstr-server, or name its command in FACTSTR_SERVER"
+        ) from missing
     with process:
         assert process.stdin
         assert process.stderr
