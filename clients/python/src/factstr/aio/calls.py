@@ -9,6 +9,7 @@ from typing import Protocol, Self, TypeVar
 
 import grpc
 
+from factstr.checks import checked_seconds
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
 from factstr.resuming import OnInterruption, Resumption, unreadable
 from factstr.retry import DEFAULT_RETRIES, Attempts, Effect, Retries
@@ -47,7 +48,7 @@ class Calls:
         metadata: Metadata = (),
     ) -> None:
         self._channel = channel
-        self._timeout = timeout
+        self._timeout = checked_seconds("timeout", timeout)
         self._retries = retries
         self._metadata = metadata
         self._ended_leases: set[int] = set()
@@ -81,7 +82,7 @@ class Calls:
         return Resumption(self._retries, self._timeout, give_up_after, self._ended_leases, on_interruption)
 
     def _attempts(self, effect: Effect, timeout: float | None) -> Attempts:
-        timeout = self._timeout if timeout is None else timeout
+        timeout = self._timeout if timeout is None else checked_seconds("timeout", timeout)
         return Attempts(self._retries, timeout, effect, self._ended_leases)
 
     async def _call(

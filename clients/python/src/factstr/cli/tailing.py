@@ -11,6 +11,7 @@ from factstr.cli.session import open_store, selected_stream
 from factstr.cli.stopping import Stopping
 from factstr.cli.table import Rows, write_batch
 from factstr.durable_stream import Start
+from factstr.errors import StoreClosed
 from factstr.event import EventRecord
 from factstr.live_stream import LiveStream
 
@@ -31,7 +32,12 @@ def run(options: Namespace) -> int:
         watched_output(stream.close) as reader,
     ):
         interruptions.stream = stream
-        _Tail(options, stream, notes).run()
+        try:
+            _Tail(options, stream, notes).run()
+        except StoreClosed:
+            # By the watch, for want of a reader, or by nobody that is known here.
+            if not reader.is_gone:
+                raise
         if reader.is_gone:
             raise BrokenPipeError
     return 0
