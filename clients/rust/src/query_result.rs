@@ -11,10 +11,10 @@ use std::time::Duration;
 use std::vec;
 
 use futures_core::Stream;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::append::BoxFuture;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Context, EventRecord};
 use crate::incoming::{Incoming, Received};
 use crate::query::EventQuery;
@@ -158,18 +158,20 @@ impl QueryResult {
             };
             match ready!(self.incoming.poll_receive(context, || attempts.remaining(), open)) {
                 Received::Message(message) => {
-                    self.attempts = None;
-                    self.records = self.reading.take(message);
-                    return Poll::Ready(Ok(()));
+                    // A server that has nothing of the rest, time and again, does not come further.
+                    if !self.reading.has_begun || !message.event_records.is_empty() {
+                        self.attempts = None;
+                    }
+                    let taken = self.reading.take(message);
+                    self.is_over = taken.is_err();
+                    return Poll::Ready(taken.map(|records| self.records = records));
                 }
                 // Even an empty result has a message.
-                Received::End if !self.reading.has_begun => {
-                    self.interrupted(&Status::unavailable("the result ended before it began"))?;
-                }
-                Received::End => {
+                Received::End if self.reading.may_be_complete() => {
                     self.is_over = true;
                     return Poll::Ready(Ok(()));
                 }
+                Received::End => self.interrupted(&Status::unavailable("the result ended before all of it came"))?,
                 Received::Failure(failure) => self.interrupted(&failure)?,
                 Received::Silence(_) => self.interrupted(&no_answer())?,
             }
@@ -180,6 +182,7 @@ impl QueryResult {
     }
 
     fn interrupted(&mut self, failure: &Status) -> Result<(), Error> {
+        self.reading.is_answered = false;
         if self.reading.is_complete() && may_repeat(&Error::from_status(failure, false), Effect::Read) {
             self.is_over = true;
             return Ok(());
@@ -229,18 +232,36 @@ struct Reading {
     limit: Option<u64>,
     order: Order,
     before: Option<u64>,
+    /// Whether the caller has said where it ends.
+    is_cut: bool,
     has_begun: bool,
+    /// Whether the call under way has brought a message.
+    is_answered: bool,
     context_version: Option<u64>,
     last_returned: Option<u64>,
 }
 
 impl Reading {
     fn new(query: v1::EventQuery, limit: Option<u64>, order: Order, before: Option<u64>) -> Self {
-        Self { query, limit, order, before, has_begun: false, context_version: None, last_returned: None }
+        Self {
+            query,
+            limit,
+            order,
+            before,
+            is_cut: before.is_some(),
+            has_begun: false,
+            is_answered: false,
+            context_version: None,
+            last_returned: None,
+        }
     }
 
     /// Takes in a message: what is left to be asked for is what comes after it.
-    fn take(&mut self, message: v1::QueryResponse) -> vec::IntoIter<v1::EventRecord> {
+    fn take(&mut self, message: v1::QueryResponse) -> Result<vec::IntoIter<v1::EventRecord>, Error> {
+        if !self.is_answered {
+            self.is_answered = true;
+            self.check_log(message.current_context_version)?;
+        }
         if !self.has_begun {
             self.has_begun = true;
             self.context_version = message.current_context_version;
@@ -256,13 +277,36 @@ impl Reading {
             let returned = u64::try_from(message.event_records.len()).unwrap_or(u64::MAX);
             self.limit = self.limit.map(|limit| limit.saturating_sub(returned));
         }
-        message.event_records.into_iter()
+        Ok(message.event_records.into_iter())
+    }
+
+    /// No log grows shorter, nor does a context.
+    fn check_log(&self, version: Option<u64>) -> Result<(), Error> {
+        if version >= self.context_version {
+            return Ok(());
+        }
+        let [first, now] = [self.context_version, version]
+            .map(|version| version.map_or_else(|| "none".to_owned(), |version| version.to_string()));
+        Err(Error::found(
+            ErrorKind::LogDiverged,
+            Code::DataLoss,
+            "LOG_DIVERGED",
+            format!(
+                "the result began at the context version {first}; the server has {now} now: its log is another one, or \
+                 has lost its tail"
+            ),
+        ))
     }
 
     /// Whether nothing is left to be asked for.
     fn is_complete(&self) -> bool {
         let first = self.query.min_sequence_number.unwrap_or(0).saturating_add(1);
         self.has_begun && (self.limit == Some(0) || self.before.is_some_and(|before| first >= before))
+    }
+
+    /// Whether a call that ends now has brought all. Beforehand that is known only where the last fact is the context's.
+    fn may_be_complete(&self) -> bool {
+        self.is_answered && (self.is_complete() || self.is_cut || self.order == Order::Descending)
     }
 
     /// Returns the request for what is left.
