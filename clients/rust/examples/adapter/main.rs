@@ -1,7 +1,8 @@
 //! The adapter of this client for `clients/conformance`: does what each line of its input says, by the public API.
 //!
 //! In Rust who reads a stream owns it, and dropping is closing and cancelling. So what a store or stream that was
-//! closed answers, and a request that was cancelled, stands here: what is under way is dropped.
+//! closed answers, and a request that was cancelled, stands here: what is under way is dropped. But an append under way
+//! is finished, because it keeps its store, and what has become of it is known only then.
 
 mod shown;
 mod written;
@@ -21,7 +22,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use shown::{Failure, closed, shown_append, shown_batch, shown_record, usage};
+use shown::{Failure, closed, defect, shown_append, shown_batch, shown_record, usage};
 use written::{Request, event_query, events, tls};
 
 #[tokio::main]
@@ -35,13 +36,9 @@ async fn main() -> std::io::Result<()> {
         let adapter = adapter.clone();
         tokio::spawn(async move {
             let id = request.id;
-            let outcome = tokio::select! {
-                biased;
-                () = closing.thrown() => Err(closed()),
-                () = cancelled.thrown() => Err(Failure(json!({"kind": "cancelled"}))),
-                outcome = adapter.carry_out(request) => outcome,
-            };
+            let outcome = tokio::spawn(adapter.clone().carry_out_until(request, closing, cancelled)).await;
             locked(&adapter.running).remove(&id);
+            let outcome = outcome.unwrap_or_else(|panic| Err(defect(panic)));
             let answer = match outcome {
                 Ok(result) => json!({"id": id, "result": result}),
                 Err(Failure(error)) => json!({"id": id, "error": error}),
@@ -93,6 +90,10 @@ impl Switch {
         self.0.send_replace(true);
     }
 
+    fn is_thrown(&self) -> bool {
+        *self.0.borrow()
+    }
+
     async fn thrown(&self) {
         let _ = self.0.subscribe().wait_for(|thrown| *thrown).await;
     }
@@ -103,6 +104,24 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Adapter {
+    async fn carry_out_until(
+        self: Arc<Self>,
+        request: Request,
+        closing: Switch,
+        cancelled: Switch,
+    ) -> Result<Value, Failure> {
+        if closing.is_thrown() {
+            return Err(closed());
+        }
+        let finishes = matches!(request.what.as_str(), "append" | "append_if" | "decide");
+        tokio::select! {
+            biased;
+            () = closing.thrown(), if !finishes => Err(closed()),
+            () = cancelled.thrown() => Err(Failure(json!({"kind": "cancelled"}))),
+            outcome = self.carry_out(request) => outcome,
+        }
+    }
+
     async fn carry_out(&self, a: Request) -> Result<Value, Failure> {
         match a.what.as_str() {
             "connect" => self.connect(a),

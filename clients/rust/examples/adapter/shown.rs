@@ -19,6 +19,11 @@ pub(crate) fn closed() -> Failure {
     Failure(json!({"kind": "closed", "message": "it was closed"}))
 }
 
+/// A panic that nobody has expected.
+pub(crate) fn defect(panic: impl fmt::Display) -> Failure {
+    Failure(json!({"kind": "defect", "message": panic.to_string()}))
+}
+
 pub(crate) fn usage(message: impl fmt::Display) -> Failure {
     Failure(json!({"kind": "usage", "message": message.to_string()}))
 }
