@@ -8,11 +8,12 @@ use tonic::Status;
 use tonic_types::pb;
 
 use crate::error::{ErrorKind, FieldViolation};
+use crate::event::duration;
 use crate::v1;
 
 const DOMAIN: &str = "factstr";
 
-/// Empty where there is no trailer, or something on the way has damaged it.
+/// Empty where there is no trailer, or something on the way has damaged it or made a status of its own of the call's.
 pub(crate) struct Details {
     pub(crate) reason: Option<String>,
     pub(crate) metadata: BTreeMap<String, String>,
@@ -24,7 +25,8 @@ pub(crate) struct Details {
 
 impl Details {
     pub(crate) fn of(status: &Status) -> Self {
-        let packed = pb::Status::decode(status.details()).unwrap_or_default().details;
+        let told = pb::Status::decode(status.details()).unwrap_or_default();
+        let packed = if told.code == i32::from(status.code()) { told.details } else { Vec::new() };
         let info: pb::ErrorInfo = unpack(&packed, "google.rpc.ErrorInfo");
         let request: pb::BadRequest = unpack(&packed, "google.rpc.BadRequest");
         let retry: pb::RetryInfo = unpack(&packed, "google.rpc.RetryInfo");
@@ -37,7 +39,7 @@ impl Details {
             field_violations: violations
                 .map(|violation| FieldViolation { field: violation.field, description: violation.description })
                 .collect(),
-            retry_delay: retry.retry_delay.and_then(|delay| delay.try_into().ok()),
+            retry_delay: duration(retry.retry_delay),
             conflict: ErrorKind::Conflict {
                 expected: conflict.expected_context_version,
                 actual: conflict.actual_context_version,

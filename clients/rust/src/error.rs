@@ -213,12 +213,12 @@ impl Error {
     }
 
     /// Turns a later failure of an append, of which an earlier attempt may have been committed, into what it means
-    /// then. Only what judges the append itself says that it was not.
+    /// then. Only a known reason that judges the append itself says that it was not.
     pub(crate) fn in_doubt(mut self) -> Self {
-        let judges = self.is_invalid_request()
-            || self.is_conflict()
-            || matches!(self.0.kind, ErrorKind::IdempotencyKeyReused | ErrorKind::OutcomeUnknown);
-        if !judges {
+        let is_about_the_append =
+            self.is_invalid_request() || self.is_conflict() || self.0.kind == ErrorKind::IdempotencyKeyReused;
+        let judges = is_about_the_append && self.has_known_reason();
+        if !judges && self.0.kind != ErrorKind::OutcomeUnknown {
             self.0.kind = ErrorKind::OutcomeUnknown;
             self.0.message.push_str(" (it may or may not have been committed before)");
         }

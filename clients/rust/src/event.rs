@@ -173,9 +173,14 @@ fn moment(timestamp: Option<prost_types::Timestamp>) -> SystemTime {
     timestamp.and_then(|timestamp| timestamp.try_into().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Returns a positive duration of the contract; zero for any other.
-pub(crate) fn duration(message: Option<prost_types::Duration>) -> Duration {
-    message.and_then(|message| message.try_into().ok()).unwrap_or_default()
+/// Returns a positive duration of a message, however long it is; `None` for any other.
+pub(crate) fn duration(message: Option<prost_types::Duration>) -> Option<Duration> {
+    const NANOS: i128 = 1_000_000_000;
+    // Prost's own conversion overflows at the ends.
+    let message = message?;
+    let nanos = i128::from(message.seconds) * NANOS + i128::from(message.nanos);
+    let (seconds, rest) = (u64::try_from(nanos / NANOS).ok()?, u32::try_from(nanos % NANOS).ok()?);
+    Some(Duration::new(seconds, rest)).filter(|duration| !duration.is_zero())
 }
 
 #[cfg(test)]
@@ -231,6 +236,19 @@ mod tests {
         let error = Event::new("a", HashMap::from([((1, 2), 3)])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.message().contains("\"a\""), "{error}");
+    }
+
+    #[test]
+    fn a_duration_is_positive_and_as_long_as_it_is() {
+        let read = |seconds, nanos| duration(Some(prost_types::Duration { seconds, nanos }));
+        assert_eq!(read(1, 500_000_000), Some(Duration::from_millis(1_500)));
+        assert_eq!(read(2, -500_000_000), Some(Duration::from_millis(1_500)));
+        assert_eq!(read(i64::MAX, 0), Some(Duration::from_secs(i64::MAX.unsigned_abs())));
+        assert!(read(i64::MAX, i32::MAX) > read(i64::MAX, 0));
+        for (seconds, nanos) in [(0, 0), (0, -1), (-1, 1), (1, i32::MIN), (i64::MIN, 0), (i64::MIN, i32::MIN)] {
+            assert_eq!(read(seconds, nanos), None);
+        }
+        assert_eq!(duration(None), None);
     }
 
     #[test]

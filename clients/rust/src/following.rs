@@ -226,7 +226,7 @@ impl Resumption {
 
     /// How long to wait for the next message.
     fn patience(&mut self) -> Duration {
-        let silence = 3 * self.heartbeat + GRACE;
+        let silence = self.heartbeat.saturating_mul(3).saturating_add(GRACE);
         if self.is_open {
             return silence;
         }
@@ -245,8 +245,8 @@ impl Resumption {
     }
 
     /// A call has begun to deliver. A server may fail after each beginning, so this alone is no progress.
-    fn opened(&mut self, heartbeat: Duration) {
-        self.heartbeat = if heartbeat.is_zero() { USUAL_HEARTBEAT } else { heartbeat };
+    fn opened(&mut self, heartbeat: Option<Duration>) {
+        self.heartbeat = heartbeat.unwrap_or(USUAL_HEARTBEAT);
         self.is_open = true;
         if !self.has_begun {
             self.has_begun = true;
