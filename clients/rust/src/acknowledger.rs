@@ -1,6 +1,5 @@
 //! Owns which batches of a durable stream can still be acknowledged: what its reader and its acknowledgers share.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -33,7 +32,6 @@ pub struct Acknowledger {
 struct Lease {
     cursor: u64,
     epoch: Option<u64>,
-    earlier_epochs: HashSet<u64>,
     /// What the store has certainly kept. The cursor may be beyond: passing over what does not match is stored later.
     kept: u64,
     /// Whether the stream is delivering, as its reader last saw it.
@@ -44,6 +42,7 @@ struct Lease {
 }
 
 /// What of a batch its acknowledgement takes.
+#[derive(Clone)]
 pub(crate) struct Receipt {
     pub(crate) last_sequence_number: u64,
     pub(crate) lease_epoch: u64,
@@ -79,8 +78,7 @@ impl Acknowledger {
     /// Takes in where a call begins to deliver; returns the cursor.
     pub(crate) fn begin(&self, started: &Started) -> Result<u64, Error> {
         let mut lease = self.lease();
-        let earlier = lease.epoch.replace(started.lease_epoch);
-        lease.earlier_epochs.extend(earlier);
+        lease.epoch = Some(started.lease_epoch);
         if started.after < lease.kept {
             return Err(Error::found(
                 ErrorKind::LeaseLost,
@@ -125,7 +123,7 @@ impl Acknowledger {
     }
 
     async fn send(&self, receipt: Receipt, attempts: Attempts) -> Result<u64, Error> {
-        if self.lease().earlier_epochs.contains(&receipt.lease_epoch) {
+        if self.lease_epoch() > receipt.lease_epoch {
             return Ok(self.cursor());
         }
         let request =
@@ -163,7 +161,7 @@ impl Acknowledger {
 
 impl Lease {
     fn has_given_up(&self, epoch: u64) -> bool {
-        self.earlier_epochs.contains(&epoch) || (self.epoch == Some(epoch) && !self.is_open)
+        self.epoch > Some(epoch) || (self.epoch == Some(epoch) && !self.is_open)
     }
 }
 

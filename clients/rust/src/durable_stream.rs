@@ -157,7 +157,8 @@ impl DurableStream {
     ///
     /// # Errors
     ///
-    /// As of [`try_next`](DurableStream::try_next).
+    /// As of [`try_next`](DurableStream::try_next). One that has ended the stream is returned each time: the head was
+    /// not reached.
     pub async fn until_caught_up(&mut self) -> Result<Option<DurableBatch>, Error> {
         poll_fn(|context| self.poll_with(context, Following::poll_until_caught_up)).await
     }
@@ -212,7 +213,7 @@ impl DurableStream {
 
     fn poll_with(&mut self, context: &mut Context<'_>, poll: PollBatch) -> Poll<Result<Option<DurableBatch>, Error>> {
         if let Some(error) = self.shared().lost(context.waker()) {
-            self.following.end();
+            self.following.end(error.clone());
             return Poll::Ready(Err(error));
         }
         let polled = poll(&mut self.following, context);

@@ -60,7 +60,8 @@ pub(crate) struct Following<S: Source> {
     log: Option<(String, String)>,
     is_caught_up: bool,
     batches: VecDeque<v1::CommittedBatch>,
-    is_over: bool,
+    /// Why the stream is over.
+    ended_by: Option<Error>,
 }
 
 impl<S: Source> Following<S> {
@@ -73,7 +74,7 @@ impl<S: Source> Following<S> {
             log: None,
             is_caught_up: false,
             batches: VecDeque::new(),
-            is_over: false,
+            ended_by: None,
         }
     }
 
@@ -86,8 +87,8 @@ impl<S: Source> Following<S> {
     }
 
     /// Ends the stream: it yields nothing more.
-    pub(crate) fn end(&mut self) {
-        self.is_over = true;
+    pub(crate) fn end(&mut self, why: Error) {
+        self.ended_by = Some(why);
         self.batches.clear();
         self.incoming.close();
     }
@@ -103,13 +104,13 @@ impl<S: Source> Following<S> {
         Poll::Ready(Ok(self.hand_over()))
     }
 
-    /// Returns the next batch up to the head; `None` there.
+    /// Returns the next batch up to the head; `None` there, and so not when the stream is over.
     pub(crate) fn poll_until_caught_up(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<v1::CommittedBatch>, Error>> {
         ready!(self.poll_until(context, |following| following.has_batch() || following.is_caught_up))?;
-        Poll::Ready(Ok(self.hand_over()))
+        Poll::Ready(self.ended_by.clone().map_or_else(|| Ok(self.hand_over()), Err))
     }
 
     fn hand_over(&mut self) -> Option<v1::CommittedBatch> {
@@ -120,9 +121,9 @@ impl<S: Source> Following<S> {
 
     /// Reads until it is enough, or the stream is over, through as many calls as it takes.
     fn poll_until(&mut self, context: &mut Context<'_>, is_enough: impl Fn(&Self) -> bool) -> Poll<Result<(), Error>> {
-        while !self.is_over && !is_enough(self) {
+        while self.ended_by.is_none() && !is_enough(self) {
             if let Err(error) = ready!(self.poll_message(context)) {
-                self.end();
+                self.end(error.clone());
                 return Poll::Ready(Err(error));
             }
         }
@@ -134,7 +135,13 @@ impl<S: Source> Following<S> {
         let patience = || self.resumption.patience();
         let received = ready!(self.incoming.poll_receive(context, patience, || source.open(position)));
         let failure = match received {
-            Received::Message(message) => return Poll::Ready(self.take(message.into())),
+            Received::Message(message) => {
+                self.take(message.into())?;
+                if !self.resumption.is_late() {
+                    return Poll::Ready(Ok(()));
+                }
+                no_answer()
+            }
             Received::Failure(failure) => failure,
             Received::End => Status::unavailable("the stream ended without a reason"),
             Received::Silence(time) => self.resumption.silence(time),
@@ -144,7 +151,7 @@ impl<S: Source> Following<S> {
     }
 
     fn take(&mut self, content: Content) -> Result<(), Error> {
-        match content {
+        let comes_further = match content {
             Content::Started(started) => {
                 // The source first: whatever ends the stream now, this call has begun.
                 let position = self.source.begin(&started, self.position);
@@ -157,20 +164,31 @@ impl<S: Source> Following<S> {
                 self.resumption.waits();
                 return Ok(());
             }
-            Content::Batches(batches) => self.batches.extend(batches),
-            Content::Checkpoint(position) => self.reached(position),
+            Content::Batches(batches) => {
+                self.batches.extend(batches);
+                self.has_batch()
+            }
+            Content::Checkpoint(position) => {
+                self.reached(position);
+                true
+            }
             Content::CaughtUp(head) => {
                 self.is_caught_up = true;
-                self.reached(head);
+                self.reached(head)
             }
-            Content::Unknown => {}
+            Content::Unknown => false,
+        };
+        if comes_further {
+            self.resumption.progressed();
         }
-        self.resumption.progressed();
         Ok(())
     }
 
-    fn reached(&mut self, sequence_number: u64) {
-        self.position = self.position.max(Some(sequence_number));
+    /// Returns whether the position has moved.
+    fn reached(&mut self, sequence_number: u64) -> bool {
+        let before = self.position;
+        self.position = before.max(Some(sequence_number));
+        self.position != before
     }
 
     fn check_log(&mut self, store_id: String, history_id: String) -> Result<(), Error> {
@@ -238,10 +256,15 @@ impl Resumption {
 
     /// What it is that nothing has come for so long: before the first beginning it may be the end of the timeout.
     fn silence(&self, time: Duration) -> Status {
-        match &self.attempts {
-            Some(attempts) if !self.has_begun && attempts.remaining().is_zero() => no_answer(),
-            _ => Status::unavailable(format!("the server said nothing for {time:?}")),
+        if self.is_late() {
+            return no_answer();
         }
+        Status::unavailable(format!("the server said nothing for {time:?}"))
+    }
+
+    /// Whether the timeout has gone by before the first beginning, whatever came instead.
+    fn is_late(&self) -> bool {
+        !self.has_begun && self.attempts.as_ref().is_some_and(|attempts| attempts.remaining().is_zero())
     }
 
     /// A call has begun to deliver. A server may fail after each beginning, so this alone is no progress.
@@ -254,8 +277,11 @@ impl Resumption {
         }
     }
 
+    /// The stream has come further; before it has begun, that is not believed.
     fn progressed(&mut self) {
-        self.attempts = None;
+        if self.has_begun {
+            self.attempts = None;
+        }
     }
 
     /// This consumer is to wait for its turn: from now on it lasts as one that has begun.
@@ -270,5 +296,19 @@ impl Resumption {
         let delay = attempts.delay_after(failure);
         self.attempts = Some(attempts);
         delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn any_heartbeat_can_be_waited_for() {
+        let mut resumption = Resumption::new(crate::connect("localhost:1").unwrap(), None);
+        for (said, patience) in [(None, 35), (Some(Duration::from_secs(1)), 8), (Some(Duration::MAX), u64::MAX)] {
+            resumption.opened(said);
+            assert_eq!(resumption.patience().as_secs(), patience);
+        }
     }
 }

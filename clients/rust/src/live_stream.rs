@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use tonic::Code;
 
 use crate::append::BoxFuture;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::EventRecord;
 use crate::following::{Content, Following, Resumption, Source, Started};
 use crate::incoming::Opening;
@@ -107,7 +108,8 @@ impl LiveStream {
     ///
     /// # Errors
     ///
-    /// As of [`try_next`](LiveStream::try_next).
+    /// As of [`try_next`](LiveStream::try_next). One that has ended the stream is returned each time: the head was not
+    /// reached.
     pub async fn until_caught_up(&mut self) -> Result<Option<CommittedBatch>, Error> {
         Ok(poll_fn(|context| self.following.poll_until_caught_up(context)).await?.map(batch))
     }
@@ -170,7 +172,15 @@ impl Source for Live {
     }
 
     fn begin(&mut self, started: &Started, position: Option<u64>) -> Result<u64, Error> {
-        Ok(started.after.max(position.unwrap_or(0)))
+        match position {
+            Some(position) if started.after > position => Err(Error::found(
+                ErrorKind::ServerError,
+                Code::Internal,
+                "INTERNAL",
+                format!("the stream was asked for after {position}, but begins after {}", started.after),
+            )),
+            _ => Ok(position.unwrap_or(started.after)),
+        }
     }
 }
 
