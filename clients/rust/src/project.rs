@@ -4,10 +4,13 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
+use crate::acknowledger::Receipt;
 use crate::append::BoxFuture;
-use crate::durable_stream::{DurableBatch, Start, StreamDurable};
+use crate::durable_stream::{DurableBatch, DurableStream, Start, StreamDurable};
 use crate::error::Error;
 
 /// A projection that is set up: `.await` runs it. See [`EventStore::project`](crate::EventStore::project).
@@ -21,6 +24,8 @@ pub struct Project<'a, H> {
 /// What has come together is acknowledged together, but no later than this: an acknowledgement each would cost a replay
 /// most of its time, and a later one means no more than a few batches that are handled again after a crash.
 const LONGEST_UNACKNOWLEDGED: Duration = Duration::from_millis(100);
+/// For acknowledging when the projection ends before its time.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 impl<'a, H> Project<'a, H> {
     pub(crate) fn new(stream: StreamDurable<'a>, handler: H) -> Self {
@@ -63,29 +68,75 @@ impl<'a, H> Project<'a, H> {
         F: Future<Output = Result<(), E>>,
         E: From<Error>,
     {
-        let mut stream = self.stream.await?;
-        let acknowledger = stream.acknowledger();
-        let mut acknowledged_at = Instant::now();
-        let mut unacknowledged = None;
-        loop {
-            let next = if self.stop_when_caught_up { stream.until_caught_up().await } else { stream.try_next().await };
-            let Some(batch) = next? else { return Ok(()) };
+        let mut projecting = Projecting::new(self.stream.await?);
+        while let Some(batch) = projecting.next(self.stop_when_caught_up).await? {
             let receipt = batch.receipt();
             if let Err(failure) = (self.handler)(batch).await {
-                if let Some(before) = unacknowledged {
+                if let Some(ending) = projecting.end() {
                     // Where that fails too, the handler's failure is what matters.
-                    let _ = acknowledger.acknowledge_at_the_end(before).await;
+                    let _ = ending.await;
                 }
                 return Err(failure);
             }
-            if acknowledged_at.elapsed() >= LONGEST_UNACKNOWLEDGED || !stream.has_batch() {
-                acknowledger.acknowledge_receipt(receipt).await?;
-                acknowledged_at = Instant::now();
-                unacknowledged = None;
-            } else {
-                unacknowledged = Some(receipt);
-            }
+            projecting.handled(receipt).await?;
         }
+        Ok(())
+    }
+}
+
+/// What is being projected. Dropped before its time, because the caller has cancelled it or the handler has panicked, it
+/// still acknowledges what the handler is done with.
+struct Projecting {
+    /// Until it ends.
+    stream: Option<DurableStream>,
+    unacknowledged: Option<Receipt>,
+    acknowledged_at: Instant,
+    runtime: Handle,
+}
+
+impl Projecting {
+    fn new(stream: DurableStream) -> Self {
+        let (acknowledged_at, runtime) = (Instant::now(), Handle::current());
+        Self { stream: Some(stream), unacknowledged: None, acknowledged_at, runtime }
+    }
+
+    async fn next(&mut self, until_caught_up: bool) -> Result<Option<DurableBatch>, Error> {
+        match &mut self.stream {
+            Some(stream) if until_caught_up => stream.until_caught_up().await,
+            Some(stream) => stream.try_next().await,
+            None => Ok(None),
+        }
+    }
+
+    /// Takes in what the handler is done with, and acknowledges it if it is time.
+    async fn handled(&mut self, receipt: Receipt) -> Result<(), Error> {
+        self.unacknowledged = Some(receipt.clone());
+        let Some(stream) = &self.stream else { return Ok(()) };
+        if self.acknowledged_at.elapsed() >= LONGEST_UNACKNOWLEDGED || !stream.has_batch() {
+            let acknowledged = stream.acknowledger().acknowledge_receipt(receipt).await;
+            self.unacknowledged = None;
+            self.acknowledged_at = Instant::now();
+            acknowledged?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream, once what is handled is acknowledged: under the stream's lease, so that it has to stay till then.
+    fn end(&mut self) -> Option<JoinHandle<()>> {
+        let (stream, receipt) = self.stream.take().zip(self.unacknowledged.take())?;
+        let acknowledger = stream.acknowledger();
+        // Whoever opens it again now waits for that.
+        acknowledger.end_lease();
+        Some(self.runtime.spawn(async move {
+            let _ = timeout(LONGEST_END, acknowledger.acknowledge_at_the_end(receipt)).await;
+            drop(stream);
+        }))
+    }
+}
+
+impl Drop for Projecting {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -219,6 +219,11 @@ impl EventStore {
     ///
     /// The handler's own, whose type takes those of the store in: then what was handled before is acknowledged, that
     /// batch is not, and the stream is closed. Those of [`DurableStream`](crate::DurableStream).
+    ///
+    /// # Cancelling
+    ///
+    /// Dropped, or panicking in the handler, it still acknowledges what was handled before: in a task of the runtime, for
+    /// at most five seconds.
     pub fn project<H, F, E>(&self, name: impl Into<String>, query: impl Into<EventQuery>, handler: H) -> Project<'_, H>
     where
         H: FnMut(DurableBatch) -> F,

@@ -1,6 +1,6 @@
 //! What a user's own tests rest on: a memory server, and the operations as futures and streams.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use factstr_client::testing::MemoryServer;
 use factstr_client::{ConnectOptions, Context, DurableBatch, Error, ErrorKind, Event, EventQuery, Retries, v1};
 use futures_core::Stream;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 /// Fails instead of hanging.
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -82,6 +83,58 @@ async fn operations_can_be_spawned() {
             Ok::<_, Error>((decisions, handled))
         });
         assert_eq!(spawned.await.unwrap().unwrap(), (1, vec![1]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_projection_that_is_cancelled_acknowledges_what_is_handled() {
+    within(async {
+        let server = MemoryServer::start().unwrap();
+        let store = factstr_client::connect(server.target()).unwrap();
+        for n in 1..=3 {
+            store.append(Event::new("a", n).unwrap()).await.unwrap();
+        }
+        let (begun, third) = oneshot::channel();
+        let mut begun = Some(begun);
+        let take_in = |batch: DurableBatch| {
+            let begun = begun.take_if(|_| batch.last_sequence_number == 3);
+            async move {
+                if let Some(begun) = begun {
+                    begun.send(()).unwrap();
+                    pending::<()>().await;
+                }
+                Ok::<_, Error>(())
+            }
+        };
+        tokio::select! {
+            ended = store.project("p", EventQuery::all(), take_in) => panic!("{ended:?}"),
+            () = async { third.await.unwrap() } => {}
+        }
+        // Not refused: the lease is known to end.
+        let mut stream = store.stream_all_durable("p").await.unwrap();
+        assert_eq!(stream.cursor(), 2);
+        assert_eq!(stream.try_next().await.unwrap().unwrap().last_sequence_number, 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_over_has_not_caught_up() {
+    within(async {
+        let server = MemoryServer::start().unwrap();
+        let store = factstr_client::connect(server.target()).unwrap();
+        store.append(Event::new("a", 1).unwrap()).await.unwrap();
+        let mut stream = store.stream_all_durable("d").await.unwrap();
+        let batch = stream.until_caught_up().await.unwrap().unwrap();
+        assert_eq!(stream.until_caught_up().await.unwrap(), None);
+        let request = v1::ResetDurableStreamRequest { durable_stream: "d".into(), cursor: 0, force: true };
+        store.durable_stream_stub().reset_durable_stream(request).await.unwrap();
+        assert_eq!(stream.acknowledge(&batch).await.unwrap_err().kind(), ErrorKind::LeaseLost);
+        for _ in 0..2 {
+            assert_eq!(stream.until_caught_up().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+        }
+        assert_eq!(stream.try_next().await.unwrap(), None);
     })
     .await;
 }
