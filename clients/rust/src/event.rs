@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+use crate::numbers::check_numbers;
 use crate::v1;
 
 /// A fact to append.
@@ -166,6 +167,7 @@ pub struct Context {
 }
 
 pub(crate) fn to_json_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    check_numbers(value)?;
     serde_json::to_string(value)
 }
 
@@ -229,6 +231,14 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert_eq!(error.code(), None);
         assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn a_float_is_read_as_the_one_that_was_written() {
+        for float in [219.998_900_000_000_02, 0.1, -f64::MAX, f64::MIN_POSITIVE, 5e-324, -0.0] {
+            let read = record(&Event::new("a", float).unwrap()).payload::<f64>().unwrap();
+            assert_eq!(read.to_bits(), float.to_bits());
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod event;
 mod following;
 mod incoming;
 mod live_stream;
+mod numbers;
 mod project;
 mod query;
 mod query_result;
