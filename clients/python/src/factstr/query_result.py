@@ -64,9 +64,13 @@ class QueryResult(ResultPosition):
         self._opened_for = attempts
 
     def _read(self, records: list[EventRecord] | None) -> Generator[EventRecord, None, None]:
+        attempts = self._new_attempts()
         while records is not None:
             yield from records
-            records = self._next_message(self._new_attempts())
+            if records:
+                # Only then: a rest that never comes must not be asked for for ever.
+                attempts = self._new_attempts()
+            records = self._next_message(attempts)
 
     def _next_message(self, attempts: Attempts) -> list[EventRecord] | None:
         """Return the next message's facts; None at the end."""

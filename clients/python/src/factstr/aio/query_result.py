@@ -68,10 +68,14 @@ class QueryResult(ResultPosition):
         self._opened_for = attempts
 
     async def _read(self, records: list[EventRecord] | None) -> AsyncGenerator[EventRecord, None]:
+        attempts = self._new_attempts()
         while records is not None:
             for record in records:
                 yield record
-            records = await self._next_message(self._new_attempts())
+            if records:
+                # Only then: a rest that never comes must not be asked for for ever.
+                attempts = self._new_attempts()
+            records = await self._next_message(attempts)
 
     async def _next_message(self, attempts: Attempts) -> list[EventRecord] | None:
         """Return the next message's facts; None at the end."""
