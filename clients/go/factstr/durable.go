@@ -154,16 +154,16 @@ func (d *DurableStream) Next(ctx context.Context) (DurableBatch, error) {
 }
 
 // Batches iterates the batches as they are committed, without an end: see [Stream.Batches].
-func (d *DurableStream) Batches() iter.Seq2[DurableBatch, error] { return d.iterate(never) }
+func (d *DurableStream) Batches() iter.Seq2[DurableBatch, error] { return d.iterate(d.untilClosed) }
 
-// UntilCaughtUp iterates the batches up to the head of the log, and stops there; Batches then goes on.
+// UntilCaughtUp iterates the batches up to the head of the log, and stops there: see [Stream.UntilCaughtUp].
 func (d *DurableStream) UntilCaughtUp() iter.Seq2[DurableBatch, error] {
-	return d.iterate(d.isCaughtUp)
+	return d.iterate(d.untilCaughtUp)
 }
 
-func (d *DurableStream) iterate(isOver func() bool) iter.Seq2[DurableBatch, error] {
+func (d *DurableStream) iterate(next func() (*factstrv1.CommittedBatch, error)) iter.Seq2[DurableBatch, error] {
 	return each(func() (DurableBatch, bool, error) {
-		batch, err := d.next(d.ctx, isOver)
+		batch, err := next()
 		return d.batchOf(batch), batch != nil, err
 	})
 }
@@ -232,7 +232,7 @@ func (d *DurableStream) LeaseEpoch() uint64 {
 
 // Close ends the stream, also for whoever is reading it, and the lease with it. Harmless again.
 func (d *DurableStream) Close() {
-	d.end(errStreamClosed)
+	d.end(d.closed)
 	if epoch := d.LeaseEpoch(); epoch != 0 {
 		d.store.endedLeases.Store(epoch, struct{}{})
 	}

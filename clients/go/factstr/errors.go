@@ -260,11 +260,15 @@ func closed(what string) *Error {
 	return &Error{Kind: ErrClosed, Code: codes.Canceled, Message: "the " + what + " is closed"}
 }
 
-// ended returns what a call is refused with whose context is done: this package's own reason, if it has ended it.
+// ending is the cause of a context that this package has ended itself. Another cause is the caller's, also when it is an
+// Error: that is of another call, and says nothing about this one.
+type ending struct{ error }
+
+// ended returns what a call is refused with whose context is done.
 func ended(ctx context.Context) *Error {
-	var own *Error
-	if errors.As(context.Cause(ctx), &own) {
-		return own
+	var why *Error
+	if own, ok := context.Cause(ctx).(ending); ok && errors.As(own.error, &why) {
+		return why
 	}
 	failure := failureOf(status.FromContextError(ctx.Err()).Err(), false)
 	failure.cause = ctx.Err()

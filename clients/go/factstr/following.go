@@ -28,9 +28,6 @@ const (
 
 var errSilence = status.Error(codes.Unavailable, "the server said nothing for longer than its heartbeats allow")
 
-// errStreamClosed ends a stream that its caller has closed.
-var errStreamClosed = closed("stream")
-
 // message is what both kinds of streams say.
 type message interface {
 	GetBatches() *factstrv1.CommittedBatches
@@ -52,8 +49,10 @@ type beginning interface {
 type following struct {
 	store *Store
 	// Done once the stream has ended; its cause is why.
-	ctx context.Context
-	end context.CancelCauseFunc
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// What ends the stream when its caller closes it.
+	closed *Error
 	// begin takes in the message that a call begins with, and returns how often one comes from then on; false for any
 	// other message. It is called with `state` locked.
 	begin       func(message) (heartbeat time.Duration, isBeginning bool, err error)
@@ -81,7 +80,8 @@ func (f *following) follow(ctx context.Context, s *Store, open opener) error {
 	f.store = s
 	f.calls.open = open
 	f.heartbeat = usualHeartbeat
-	f.ctx, f.end = context.WithCancelCause(ctx)
+	f.closed = closed("stream")
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	// The stream ends with its store; and once it has ended, the store knows nothing of it any more.
 	forget := context.AfterFunc(s.open, func() { f.end(closed("store")) })
 	context.AfterFunc(f.ctx, func() { forget() })
@@ -89,6 +89,9 @@ func (f *following) follow(ctx context.Context, s *Store, open opener) error {
 	// Read now, so that registration is active and an error belongs to the opening.
 	return f.advance(f.ctx, func() bool { return f.isOpen })
 }
+
+// end ends the stream, also for whoever is reading it. Only the first time says why.
+func (f *following) end(why error) { f.cancel(ending{why}) }
 
 // messages adapts a call to what receives from it.
 func messages[M any, P interface {
@@ -104,12 +107,12 @@ func messages[M any, P interface {
 	}, nil
 }
 
-// each iterates batches until the stream is closed or fails, or there is none.
+// each iterates batches until the stream fails, or there is none.
 func each[B any](next func() (batch B, ok bool, err error)) iter.Seq2[B, error] {
 	return func(yield func(B, error) bool) {
 		for {
 			batch, ok, err := next()
-			if errors.Is(err, errStreamClosed) || err == nil && !ok {
+			if err == nil && !ok {
 				return
 			}
 			if !yield(batch, err) || err != nil {
@@ -137,7 +140,19 @@ func (f *following) next(ctx context.Context, isOver func() bool) (*factstrv1.Co
 
 func never() bool { return false }
 
-func (f *following) isCaughtUp() bool { return f.caughtUp }
+// untilClosed returns the next batch; none when the caller has closed the stream.
+func (f *following) untilClosed() (*factstrv1.CommittedBatch, error) {
+	batch, err := f.next(f.ctx, never)
+	if errors.Is(err, f.closed) {
+		return nil, nil
+	}
+	return batch, err
+}
+
+// untilCaughtUp returns the next batch; none at the head, which a stream that is closed does not reach.
+func (f *following) untilCaughtUp() (*factstrv1.CommittedBatch, error) {
+	return f.next(f.ctx, func() bool { return f.caughtUp })
+}
 
 // advance reads until it is enough, through as many calls as it takes. An error ends the stream, unless it is that the
 // caller's context has ended this wait.

@@ -91,7 +91,7 @@ func (r *QueryResult) ContextVersion() uint64 { return r.version }
 func (r *QueryResult) LastReturnedSequenceNumber() uint64 { return r.last }
 
 // Close ends the reading before its end. Harmless after it, and again.
-func (r *QueryResult) Close() { r.cancel(closed("result")) }
+func (r *QueryResult) Close() { r.cancel(ending{closed("result")}) }
 
 // Records iterates the facts, once. Leaving the loop closes the result; an error ends it.
 func (r *QueryResult) Records() iter.Seq2[EventRecord, error] {

@@ -146,3 +146,29 @@ func TestKindsAreAlsoWhatTheyAreASortOf(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheCauseOfTheCallersContextIsNeverTakenForTheOutcome(t *testing.T) {
+	foreign := &Error{Kind: ErrOutcomeUnknown, Code: codes.Unknown, IdempotencyKey: "of another append"}
+	for name, cause := range map[string]error{
+		"a conflict": &Error{Kind: ErrConflict, Code: codes.Aborted, Reason: "CONDITIONAL_APPEND_CONFLICT"},
+		"in doubt":   foreign,
+		"closed":     closed("stream"),
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			store := testStore(t)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(time.Second, func() { cancel(cause) })
+			err := store.attempts(ctx, effectOnce).pause(ctx, refusal(t, codes.Unknown, "APPEND_OUTCOME_UNKNOWN", 10*time.Second))
+			if !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) || errors.Is(err, cause) {
+				t.Errorf("%s, an append in doubt: %v", name, err)
+			}
+			_, err = store.Append(ctx, []Event{{EventType: "a"}})
+			if !errors.Is(err, context.Canceled) || errors.Is(err, cause) {
+				t.Errorf("%s, an append that was never sent: %v", name, err)
+			}
+		})
+	}
+	if foreign.IdempotencyKey != "of another append" {
+		t.Errorf("its key is %s", foreign.IdempotencyKey)
+	}
+}

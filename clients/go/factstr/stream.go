@@ -155,17 +155,18 @@ func (s *Stream) Next(ctx context.Context) (CommittedBatch, error) {
 
 // Batches iterates the batches as they are committed. Leaving the loop leaves the stream open; the next loop goes on
 // after the last batch. It ends when the stream is closed, or with the error that ends the stream.
-func (s *Stream) Batches() iter.Seq2[CommittedBatch, error] { return s.iterate(never) }
+func (s *Stream) Batches() iter.Seq2[CommittedBatch, error] { return s.iterate(s.untilClosed) }
 
-// UntilCaughtUp iterates the batches up to the head of the log, and stops there; Batches then goes on.
-func (s *Stream) UntilCaughtUp() iter.Seq2[CommittedBatch, error] { return s.iterate(s.isCaughtUp) }
+// UntilCaughtUp iterates the batches up to the head of the log, and stops there; Batches then goes on. A stream that is
+// closed has not reached the head: that is ErrClosed.
+func (s *Stream) UntilCaughtUp() iter.Seq2[CommittedBatch, error] { return s.iterate(s.untilCaughtUp) }
 
 // Close ends the stream, also for whoever is reading it. Harmless again.
-func (s *Stream) Close() { s.end(errStreamClosed) }
+func (s *Stream) Close() { s.end(s.closed) }
 
-func (s *Stream) iterate(isOver func() bool) iter.Seq2[CommittedBatch, error] {
+func (s *Stream) iterate(next func() (*factstrv1.CommittedBatch, error)) iter.Seq2[CommittedBatch, error] {
 	return each(func() (CommittedBatch, bool, error) {
-		batch, err := s.next(s.ctx, isOver)
+		batch, err := next()
 		return batchOf(batch), batch != nil, err
 	})
 }

@@ -214,3 +214,26 @@ func TestOneGoroutineAtATimeReadsAStream(t *testing.T) {
 			}
 		})
 }
+
+func TestAStreamIsNotClosedByAnothersEnd(t *testing.T) {
+	play(t, &script{calls: []scripted{silent()}}, func(t *testing.T, store *Store) {
+		other, err := store.StreamAll(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.Close()
+		_, closed := other.Next(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stream, err := store.StreamAll(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Second, func() { cancel(closed) })
+		var last error
+		for _, last = range stream.Batches() {
+		}
+		if !errors.Is(last, context.Canceled) || errors.Is(last, ErrClosed) {
+			t.Errorf("it ended with %v", last)
+		}
+	})
+}
