@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -191,7 +193,7 @@ var kindsByCode = map[codes.Code]error{
 
 // failureOf returns what a status means. With appends what matters is whether they were committed.
 func failureOf(err error, appends bool) *Error {
-	state := status.Convert(err)
+	state := ownStatus(status.Convert(err))
 	failure := &Error{Code: state.Code(), Message: state.Message()}
 	for _, detail := range state.Details() {
 		failure.takeIn(detail)
@@ -211,6 +213,24 @@ func failureOf(err error, appends bool) *Error {
 	return failure
 }
 
+// What grpc-go says, as INTERNAL, in place of a status whose details are of another one.
+var mismatch = regexp.MustCompile(`(?s)^grpc-status-details-bin mismatch: grpc-status=(\w+), grpc-message=("(?:[^"\\]|\\.)*"),`)
+
+// ownStatus returns a status without the details of another one, which promise nothing. grpc-go keeps the call's own code
+// in the text alone; were it put otherwise, INTERNAL stays, which without a reason leaves as much open.
+func ownStatus(state *status.Status) *status.Status {
+	parts := mismatch.FindStringSubmatch(state.Message())
+	if state.Code() != codes.Internal || parts == nil {
+		return state
+	}
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		if message, err := strconv.Unquote(parts[2]); err == nil && code.String() == parts[1] {
+			return status.New(code, message)
+		}
+	}
+	return state
+}
+
 func (e *Error) takeIn(detail any) {
 	switch detail := detail.(type) {
 	case *errdetails.ErrorInfo:
@@ -222,7 +242,7 @@ func (e *Error) takeIn(detail any) {
 			e.FieldViolations = append(e.FieldViolations, FieldViolation{violation.GetField(), violation.GetDescription()})
 		}
 	case *errdetails.RetryInfo:
-		e.RetryDelay = detail.GetRetryDelay().AsDuration()
+		e.RetryDelay = max(0, detail.GetRetryDelay().AsDuration())
 	case *factstrv1.ConditionalAppendConflict:
 		e.cause = &ConflictError{detail.GetExpectedContextVersion(), detail.GetActualContextVersion()}
 	}
@@ -239,11 +259,11 @@ func promisesNothing(code codes.Code) bool {
 	}
 }
 
-// inDoubt returns what a failure means for an append of which an earlier attempt may have been committed: only what
-// judges the append itself excludes that.
+// inDoubt returns what a failure means for an append of which an earlier attempt may have been committed: only a known
+// reason that judges the append itself excludes that.
 func (e *Error) inDoubt() *Error {
 	for _, judgement := range []error{ErrInvalidRequest, ErrConflict, ErrIdempotencyKeyReused} {
-		if errors.Is(e, judgement) {
+		if errors.Is(kindsByReason[e.Reason], judgement) {
 			return e
 		}
 	}

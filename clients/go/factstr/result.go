@@ -5,11 +5,17 @@ package factstr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	factstrv1 "github.com/factstr/factstr-grpc/clients/go/factstr/v1"
 )
+
+var errStopped = status.Error(codes.Unavailable, "the result ended before all of it was there")
 
 // QueryOption is which part of a result Query returns.
 type QueryOption func(*querySettings)
@@ -41,6 +47,11 @@ type QueryResult struct {
 	// What is still to be asked for, should the call be interrupted.
 	request *factstrv1.QueryRequest
 	calls   receiver[*factstrv1.QueryResponse]
+	// Whether the call under way, or the last one, has brought a message: even an empty result has one.
+	answered bool
+	// Whether it is known without the server where the result ends: with its limit, or the fact of its context version.
+	endsAtVersion bool
+
 	started bool
 	records []EventRecord
 	version uint64
@@ -68,8 +79,9 @@ func (s *Store) Query(ctx context.Context, query Query, options ...QueryOption) 
 	if _, err := encodedSize(request); err != nil {
 		return nil, err
 	}
-	result := &QueryResult{store: s, request: request}
+	result := &QueryResult{store: s, request: request, endsAtVersion: !settings.descending && settings.before == nil}
 	result.calls.open = func(ctx context.Context) (func() (*factstrv1.QueryResponse, error), error) {
+		result.answered = false
 		call, err := s.events.Query(ctx, request)
 		if err != nil {
 			return nil, err
@@ -124,12 +136,20 @@ func (r *QueryResult) advance() error {
 	for {
 		message, err := r.calls.receive(r.ctx, r.ctx, attempts.attemptEnd(), errTimeout)
 		if err == nil {
-			r.take(message)
-			return nil
+			isFirst := !r.started
+			if err := r.take(message); err != nil || isFirst || len(r.records) > 0 {
+				return err
+			}
+			continue
 		}
-		// An end before the first message is none: even an empty result has one.
-		if r.started && errors.Is(err, io.EOF) || r.isComplete() {
+		if r.isComplete() {
 			return io.EOF
+		}
+		if errors.Is(err, io.EOF) {
+			if r.answered && !r.endsAtVersion {
+				return io.EOF
+			}
+			err = errStopped
 		}
 		if err := attempts.pause(r.ctx, err); err != nil {
 			return err
@@ -138,10 +158,21 @@ func (r *QueryResult) advance() error {
 }
 
 // take takes in a message, and narrows what would still have to be asked for to what has not come yet.
-func (r *QueryResult) take(message *factstrv1.QueryResponse) {
+func (r *QueryResult) take(message *factstrv1.QueryResponse) error {
+	r.answered = true
+	version := message.GetCurrentContextVersion()
+	if version < r.version {
+		return &Error{
+			Kind:   ErrLogDiverged,
+			Code:   codes.DataLoss,
+			Reason: reasonLogDiverged,
+			Message: fmt.Sprintf("the result began with the context version %d, and its rest has %d: the log has grown shorter; "+
+				"ask anew", r.version, version),
+		}
+	}
 	if !r.started {
 		r.started = true
-		r.version = message.GetCurrentContextVersion()
+		r.version = version
 		// The log is immutable: the rest of a snapshot is what it has up to its context version.
 		end := r.version + 1
 		if r.request.BeforeSequenceNumber != nil {
@@ -151,7 +182,7 @@ func (r *QueryResult) take(message *factstrv1.QueryResponse) {
 	}
 	r.records = recordsOf(message.GetEventRecords())
 	if len(r.records) == 0 {
-		return
+		return nil
 	}
 	r.last = r.records[len(r.records)-1].SequenceNumber
 	if r.request.Order == factstrv1.Order_ORDER_DESCENDING {
@@ -163,6 +194,7 @@ func (r *QueryResult) take(message *factstrv1.QueryResponse) {
 		left := r.request.GetLimit() - uint64(len(r.records))
 		r.request.Limit = &left
 	}
+	return nil
 }
 
 // isComplete tells whether nothing is left to be asked for.

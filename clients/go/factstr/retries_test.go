@@ -137,6 +137,12 @@ func TestAClosedStoreSendsNothing(t *testing.T) {
 	}
 }
 
+func TestANegativeDelayIsNone(t *testing.T) {
+	if failure := failureOf(refusal(t, codes.ResourceExhausted, "SERVER_BUSY", -time.Second), false); failure.RetryDelay != 0 {
+		t.Errorf("it is %v", failure.RetryDelay)
+	}
+}
+
 func TestKindsAreAlsoWhatTheyAreASortOf(t *testing.T) {
 	err := error(failureOf(refusal(t, codes.ResourceExhausted, "SERVER_BUSY", 0), true))
 	if !errors.Is(err, ErrServerBusy) || !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {

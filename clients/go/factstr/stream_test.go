@@ -66,8 +66,8 @@ func silent(sequenceNumbers ...uint64) scripted {
 	}
 }
 
-// play runs a test against a script, in a time of its own. It fails when a goroutine is left over.
-func play(t *testing.T, server *script, test func(t *testing.T, store *Store)) {
+// play runs a test against a server, in a time of its own. It fails when a goroutine is left over.
+func play(t *testing.T, server factstrv1.EventStoreServiceServer, test func(t *testing.T, store *Store)) {
 	synctest.Test(t, func(t *testing.T) {
 		listener := bufconn.Listen(1 << 20)
 		serving := grpc.NewServer()
