@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"math"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ const (
 	silenceGrace = 5 * time.Second
 	// Between the messages of a server that has not said yet how often they come.
 	usualHeartbeat = 10 * time.Second
+	// What a Duration can hold three of.
+	longestHeartbeat = (math.MaxInt64 - silenceGrace) / heartbeatsMissed
 )
 
 var errSilence = status.Error(codes.Unavailable, "the server said nothing for longer than its heartbeats allow")
@@ -63,7 +67,11 @@ type following struct {
 	calls     receiver[message]
 	attempts  *attempts
 	heartbeat time.Duration
-	hasBegun  bool
+	// Whether it is taken up again after a failure: from the first `started` or `waiting` on.
+	isLasting  bool
+	hasStarted bool
+	// Whether the call under way waits for its lease.
+	isWaiting bool
 
 	// Guards what follows.
 	state     sync.Mutex
@@ -202,15 +210,20 @@ func (f *following) receive(ctx context.Context) (message, error) {
 	patience := heartbeatsMissed*f.heartbeat + silenceGrace
 	before, silence := time.Now().Add(patience), errSilence
 	if f.attempts != nil && !f.has(func() bool { return f.isOpen }) {
-		if end := f.attempts.attemptEnd(); !end.IsZero() && end.Before(before) {
+		end := f.attempts.attemptEnd()
+		if f.isWaiting {
+			// It has been answered; only a lease takes as long as it takes.
+			end = f.attempts.deadline
+		}
+		if !end.IsZero() && end.Before(before) {
 			before = end
-			if !f.hasBegun {
+			if !f.isLasting {
 				silence = errTimeout
 			}
 		}
 	}
 	received, err := f.calls.receive(ctx, f.ctx, before, silence)
-	if err != nil && status.Code(err) == codes.OK {
+	if errors.Is(err, io.EOF) {
 		err = status.Error(codes.Unavailable, "the stream ended without a reason")
 	}
 	return received, err
@@ -225,35 +238,48 @@ func (f *following) take(received message) error {
 		return err
 	}
 	if isBeginning {
-		f.isOpen = true
-		if heartbeat > 0 {
-			f.heartbeat = heartbeat
-		}
-		if !f.hasBegun {
-			f.hasBegun = true
-			f.attempts = nil
-		}
+		f.open(heartbeat)
 		return nil
 	}
 	if durable, ok := received.(*factstrv1.DurableStreamResponse); ok && durable.GetWaiting() != nil {
-		// Whoever is told to wait for a lease does so as lastingly as who has it.
-		f.hasBegun = true
+		f.isWaiting = true
+		if !f.hasStarted {
+			// Whoever is told to wait for a first lease does so as lastingly as who has it.
+			f.isLasting = true
+			f.attempts = nil
+		}
 	}
-	// More than a beginning: a server may fail after each of those.
-	f.attempts = nil
+	before := f.position
 	if caughtUp := received.GetCaughtUp(); caughtUp != nil {
 		f.caughtUp = true
 		f.position = max(f.position, caughtUp.GetHeadSequenceNumber())
 	}
 	f.position = max(f.position, received.GetCheckpoint().GetSequenceNumber())
 	f.pending = append(f.pending, received.GetBatches().GetBatches()...)
+	// Only then it has come further: a server may fail after each beginning, and say for ever what is not known here.
+	if f.isOpen && (f.position > before || len(f.pending) > 0 || received.GetCheckpoint() != nil) {
+		f.attempts = nil
+	}
 	return nil
+}
+
+// open takes in that a call has begun. Call it with `state` locked.
+func (f *following) open(heartbeat time.Duration) {
+	f.isOpen, f.isWaiting = true, false
+	f.heartbeat = usualHeartbeat
+	if heartbeat > 0 {
+		f.heartbeat = min(heartbeat, longestHeartbeat)
+	}
+	if !f.hasStarted {
+		f.isLasting, f.hasStarted = true, true
+		f.attempts = nil
+	}
 }
 
 // pauseAfter waits after an interruption until the next call, or returns why there is none.
 func (f *following) pauseAfter(ctx context.Context, err error) error {
 	f.state.Lock()
-	f.isOpen = false
+	f.isOpen, f.isWaiting = false, false
 	f.caughtUp = false
 	f.state.Unlock()
 	if f.attempts == nil {
@@ -263,7 +289,7 @@ func (f *following) pauseAfter(ctx context.Context, err error) error {
 }
 
 func (f *following) newAttempts() *attempts {
-	if f.hasBegun {
+	if f.isLasting {
 		return f.store.lastingAttempts(f.giveUpAfter)
 	}
 	// A call like any other. The deadline of the context is not the opening's: the stream lasts until then.

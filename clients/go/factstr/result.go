@@ -159,9 +159,9 @@ func (r *QueryResult) advance() error {
 
 // take takes in a message, and narrows what would still have to be asked for to what has not come yet.
 func (r *QueryResult) take(message *factstrv1.QueryResponse) error {
-	r.answered = true
 	version := message.GetCurrentContextVersion()
-	if version < r.version {
+	// Of each call only the first message says it for certain: others may be content of a later version.
+	if !r.answered && version < r.version {
 		return &Error{
 			Kind:   ErrLogDiverged,
 			Code:   codes.DataLoss,
@@ -180,6 +180,7 @@ func (r *QueryResult) take(message *factstrv1.QueryResponse) error {
 		}
 		r.request.BeforeSequenceNumber = &end
 	}
+	r.answered = true
 	r.records = recordsOf(message.GetEventRecords())
 	if len(r.records) == 0 {
 		return nil

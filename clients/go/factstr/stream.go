@@ -4,8 +4,11 @@ package factstr
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
+
+	"google.golang.org/grpc/codes"
 
 	factstrv1 "github.com/factstr/factstr-grpc/clients/go/factstr/v1"
 )
@@ -129,11 +132,22 @@ func (s *Store) streamLive(
 		if started == nil {
 			return 0, false, nil
 		}
+		if err := stream.beganOn(started); err != nil {
+			return 0, true, err
+		}
+		if begins := started.GetAfterSequenceNumber(); *after != nil && begins > stream.position {
+			return 0, true, &Error{
+				Kind: ErrServer,
+				Code: codes.DataLoss,
+				Message: fmt.Sprintf("the server begins after %d, but was asked to after %d: it would leave out what is between",
+					begins, stream.position),
+			}
+		}
 		stream.position = max(stream.position, started.GetAfterSequenceNumber())
-		return started.GetHeartbeatInterval().AsDuration(), true, stream.beganOn(started)
+		return started.GetHeartbeatInterval().AsDuration(), true, nil
 	}
 	err := stream.follow(ctx, s, func(ctx context.Context) (func() (message, error), error) {
-		if stream.hasBegun {
+		if stream.hasStarted {
 			position := stream.Position()
 			*after = &position
 		}

@@ -5,6 +5,7 @@ package factstr
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"runtime"
 	"testing"
@@ -36,9 +37,11 @@ func (s *script) StreamAll(request *factstrv1.StreamAllRequest, out responses) e
 	return call(request, out)
 }
 
-func begin(out responses) error {
+func begin(out responses) error { return beginWith(out, durationpb.New(time.Second)) }
+
+func beginWith(out responses, heartbeat *durationpb.Duration) error {
 	return out.Send(&factstrv1.StreamResponse{Content: &factstrv1.StreamResponse_Started{Started: &factstrv1.StreamStarted{
-		StoreId: "store", HistoryId: "history", HeartbeatInterval: durationpb.New(time.Second),
+		StoreId: "store", HistoryId: "history", HeartbeatInterval: heartbeat,
 	}}})
 }
 
@@ -236,4 +239,37 @@ func TestAStreamIsNotClosedByAnothersEnd(t *testing.T) {
 			t.Errorf("it ended with %v", last)
 		}
 	})
+}
+
+func TestAHeartbeatThatIsNoneIsTheUsualOneAndNoneIsTooLong(t *testing.T) {
+	for _, heartbeat := range []struct {
+		named     *durationpb.Duration
+		forgiving time.Duration
+		asked     int
+	}{
+		{nil, 34 * time.Second, 1},
+		{nil, 36 * time.Second, 2},
+		{durationpb.New(-time.Hour), 34 * time.Second, 1},
+		{durationpb.New(-time.Hour), 36 * time.Second, 2},
+		{&durationpb.Duration{Seconds: math.MaxInt64}, 10_000 * time.Hour, 1},
+	} {
+		server := &script{}
+		server.calls = append(server.calls, func(_ *factstrv1.StreamAllRequest, out responses) error {
+			err := beginWith(out, heartbeat.named)
+			<-out.Context().Done()
+			return err
+		})
+		play(t, server, func(t *testing.T, store *Store) {
+			stream, err := store.StreamAll(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stream.Close()
+			waiting, cancel := context.WithTimeout(t.Context(), heartbeat.forgiving)
+			defer cancel()
+			if _, err := stream.Next(waiting); !errors.Is(err, context.DeadlineExceeded) || server.asked != heartbeat.asked {
+				t.Errorf("%v: after %v asked %d times, %v", heartbeat.named, heartbeat.forgiving, server.asked, err)
+			}
+		})
+	}
 }
