@@ -23,7 +23,6 @@ type DurableStream struct {
 
 	// Guarded by `state`.
 	cursor     uint64
-	firstEpoch uint64
 	leaseEpoch uint64
 	// What the store has certainly kept. The cursor may be beyond: passing over what does not match is stored later.
 	kept uint64
@@ -128,9 +127,6 @@ func (d *DurableStream) beginLease(received message) (time.Duration, bool, error
 	}
 	// First, so that whatever ends the stream now ends this lease.
 	d.leaseEpoch = started.GetLeaseEpoch()
-	if d.firstEpoch == 0 {
-		d.firstEpoch = d.leaseEpoch
-	}
 	if err := d.beganOn(started); err != nil {
 		return 0, true, err
 	}
@@ -208,7 +204,7 @@ func (d *DurableStream) acknowledge(ctx context.Context, batch DurableBatch, att
 
 // isEarlier tells whether a batch came under an earlier lease of this stream. Epochs only rise.
 func (d *DurableStream) isEarlier(batch DurableBatch) bool {
-	return d.has(func() bool { return d.firstEpoch <= batch.LeaseEpoch && batch.LeaseEpoch < d.leaseEpoch })
+	return d.has(func() bool { return batch.LeaseEpoch < d.leaseEpoch })
 }
 
 // isGivingUp tells whether this stream itself has ended the lease of a batch, in going on after an interruption.

@@ -15,7 +15,8 @@ import (
 type Event struct {
 	// EventType says what happened.
 	EventType string
-	// Payload is any value that encoding/json can write, or a json.RawMessage, which is sent byte for byte.
+	// Payload is any value that encoding/json can write, or a json.RawMessage, which is sent byte for byte. What in a value
+	// is no UTF-8 is written as encoding/json does, as U+FFFD; in a json.RawMessage it is refused, with ErrUsage.
 	Payload any
 	// Metadata is anything about the fact that no query selects by.
 	Metadata map[string]string

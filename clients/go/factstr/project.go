@@ -12,9 +12,13 @@ import (
 // again after a crash.
 const longestUnacknowledged = 100 * time.Millisecond
 
+// How long what was handled may take to be acknowledged when the projecting ends, also when its context is done.
+const longestLastAcknowledging = 3 * time.Second
+
 // Project runs the handler on each batch of a durable stream, and acknowledges it after the handler has returned. An
 // error of the handler is returned as it is: what was handled before is acknowledged, that batch is not. Without one it
-// returns only when the context ends it, or with StopWhenCaughtUp.
+// returns only when the context ends it, or with StopWhenCaughtUp. When the context ends it, what was handled is
+// acknowledged first, within 3 s.
 //
 // Delivery is at least once: after a crash the last few batches come again.
 func (s *Store) Project(
@@ -31,16 +35,20 @@ func (s *Store) Project(
 		batches = stream.UntilCaughtUp()
 	}
 	var handled *DurableBatch // not acknowledged yet
+	defer func() {
+		if handled != nil {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestLastAcknowledging)
+			defer cancel()
+			// Whether that fails too is no matter: it is handled again then.
+			_, _ = stream.acknowledge(last, *handled, s.attempts(last, effectNone))
+		}
+	}()
 	acknowledgedAt := time.Now()
 	for batch, err := range batches {
 		if err != nil {
 			return err
 		}
 		if err := handler(ctx, batch); err != nil {
-			if handled != nil {
-				// Whether that fails too is no matter: it is handled again then.
-				_, _ = stream.acknowledge(ctx, *handled, s.attempts(ctx, effectNone))
-			}
 			return err
 		}
 		handled = &batch
