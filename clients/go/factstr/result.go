@@ -140,6 +140,7 @@ func (r *QueryResult) advance() error {
 			if err := r.take(message); err != nil || isFirst || len(r.records) > 0 {
 				return err
 			}
+			// It brings nothing, and so no attempts anew: a server could answer like that without end.
 			continue
 		}
 		if r.isComplete() {
