@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.math.BigDecimal;
 import java.math.BigInteger;
@@ -66,8 +67,21 @@ class JsonTest {
     }
 
     @Test
-    void whatIsNoNumberBecomesNoString() {
-        assertEquals("NaN", text(Double.NaN));
+    void whatIsNoNumberOfJsonIsWrongUsage() {
+        List.<Object>of(
+                        Double.NaN,
+                        Float.NEGATIVE_INFINITY,
+                        new double[] {1, Double.POSITIVE_INFINITY},
+                        new float[] {Float.NaN},
+                        Map.of("a", List.of(Double.NaN)),
+                        JsonNodeFactory.instance.numberNode(Double.NaN),
+                        JsonNodeFactory.instance.arrayNode().add(Float.POSITIVE_INFINITY))
+                .forEach(payload -> {
+                    assertThrows(IllegalArgumentException.class, () -> text(payload));
+                    assertThrows(IllegalArgumentException.class, () -> EventFilter.payload(payload));
+                });
+        assertEquals("[1.0,-0.0]", text(new double[] {1, -0.0}));
+        assertEquals("\"NaN\"", text("NaN"));
     }
 
     @Test
