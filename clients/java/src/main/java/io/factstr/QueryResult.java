@@ -25,7 +25,6 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     private final Iterator<EventRecord> records = new Records();
     private Iterator<EventRecord> arrived = Collections.emptyIterator();
     private volatile Responses<QueryResponse> responses;
-    private boolean hasAnswered;
     private volatile boolean isClosed;
 
     QueryResult(Calls calls, Reading reading) {
@@ -128,6 +127,9 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
                 responses = null;
                 checkOpen();
                 calls.pause(attempts.delayAfter(failed));
+            } catch (LogDivergedException diverged) {
+                close();
+                throw diverged;
             }
         }
         return false;
@@ -136,7 +138,6 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     private QueryResponse next(Attempts attempts) {
         if (responses == null) {
             attempts.begin();
-            hasAnswered = false;
             responses = calls.open(EventStoreServiceGrpc.getQueryMethod(), reading.request());
             // Perhaps by another thread, which has not seen this call.
             if (isClosed) {
@@ -145,13 +146,11 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
         }
         try {
             QueryResponse message = responses.next(attempts.attemptNanos());
-            if (message == null && !hasAnswered) {
-                // Even an empty result has one.
+            if (message == null && !reading.mayEnd()) {
                 throw Status.UNAVAILABLE
-                        .withDescription("the result ended without a message")
+                        .withDescription("the result ended before all of it was there")
                         .asRuntimeException();
             }
-            hasAnswered = true;
             return message;
         } catch (TimeoutException silent) {
             responses.cancel();

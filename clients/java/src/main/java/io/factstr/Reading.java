@@ -2,7 +2,9 @@ package io.factstr;
 
 import io.factstr.v1.QueryRequest;
 import io.factstr.v1.QueryResponse;
+import io.grpc.Status;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalLong;
 
 /**
@@ -15,6 +17,8 @@ final class Reading {
     private final EventQuery query;
     private final QueryOptions options;
     private boolean hasBegun;
+    // Whether the call under way has brought a message.
+    private boolean hasAnswered;
     private long returned;
     private volatile OptionalLong contextVersion = OptionalLong.empty();
     private volatile OptionalLong lastReturned = OptionalLong.empty();
@@ -34,6 +38,7 @@ final class Reading {
 
     /** The request for what has not come yet. */
     QueryRequest request() {
+        hasAnswered = false;
         boolean isAscending = options.order() == Order.ASCENDING;
         EventQuery rest = isAscending && lastReturned.isPresent() ? query.after(lastReturned.getAsLong()) : query;
         QueryRequest.Builder request = QueryRequest.newBuilder()
@@ -61,13 +66,21 @@ final class Reading {
                 || options.limit().isPresent() && returned >= options.limit().getAsLong();
     }
 
+    /**
+     * Whether the call under way may end here. Even an empty result has a message; where an ascending one ends is
+     * known, and of another one only the server knows.
+     */
+    boolean mayEnd() {
+        boolean isEndKnown =
+                options.order() == Order.ASCENDING && options.before().isEmpty();
+        return hasAnswered && (isDone() || !isEndKnown);
+    }
+
     /** Takes in the next message and returns its facts. */
     List<EventRecord> take(QueryResponse message) {
-        if (!hasBegun) {
-            hasBegun = true;
-            if (message.hasCurrentContextVersion()) {
-                contextVersion = OptionalLong.of(message.getCurrentContextVersion());
-            }
+        if (!hasAnswered) {
+            hasAnswered = true;
+            begin(message);
         }
         List<EventRecord> records = EventRecord.of(message.getEventRecordsList());
         if (!records.isEmpty()) {
@@ -75,6 +88,24 @@ final class Reading {
             lastReturned = OptionalLong.of(records.get(records.size() - 1).sequenceNumber());
         }
         return records;
+    }
+
+    /** Takes in what a call begins with: the context of the first one, which later ones may only have outgrown. */
+    private void begin(QueryResponse message) {
+        OptionalLong version = message.hasCurrentContextVersion()
+                ? OptionalLong.of(message.getCurrentContextVersion())
+                : OptionalLong.empty();
+        if (!hasBegun) {
+            hasBegun = true;
+            contextVersion = version;
+        } else if (version.orElse(0) < contextVersion.orElse(0)) {
+            throw new LogDivergedException(Failure.of(
+                    Status.Code.DATA_LOSS,
+                    "LOG_DIVERGED",
+                    "the result began in a context of version " + contextVersion.orElse(0) + "; the server has version "
+                            + version.orElse(0) + " now, and no log grows shorter",
+                    Map.of()));
+        }
     }
 
     /** What is still to come is before it. */
