@@ -90,10 +90,7 @@ final class Answers {
 
     static ObjectNode error(Throwable failure) {
         ObjectNode error = JSON.objectNode()
-                .put(
-                        "kind",
-                        KINDS.getOrDefault(
-                                failure.getClass(), failure.getClass().getName()))
+                .put("kind", KINDS.getOrDefault(failure.getClass(), "defect"))
                 .put("message", String.valueOf(failure.getMessage()));
         if (failure instanceof FactstrException refused) {
             error.put("code", refused.code().name())
