@@ -82,7 +82,7 @@ class Attempts {
 
     /** Whether it is said of the append itself: then it was not committed before either, or nobody knows. */
     private static boolean isJudgement(FactstrException error) {
-        return error instanceof InvalidRequestException
+        return error instanceof InvalidRequestException && Failures.isKnown(error.failure())
                 || error instanceof ConditionalAppendConflictException
                 || error instanceof IdempotencyKeyReusedException
                 || error instanceof OutcomeUnknownException;
@@ -112,7 +112,8 @@ class Attempts {
 
         /** The time may be null: as long as it takes. */
         Lasting(Calls calls, Duration giveUpAfter) {
-            super(calls, false, null, Integer.MAX_VALUE, Clock.FOREVER);
+            // Longer than any wait, so that none is too long to be begun.
+            super(calls, false, null, Integer.MAX_VALUE, Long.MAX_VALUE);
             this.giveUpAfter = giveUpAfter;
             this.timeout = Clock.nanos(calls.timeout());
         }

@@ -1,6 +1,7 @@
 package io.factstr;
 
 import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.TimeUnit;
 
 /** Owns the arithmetic of times to wait, in nanoseconds: no length overflows. */
@@ -8,7 +9,17 @@ final class Clock {
     /** Longer than any program runs, and half of what a difference of two moments can hold. */
     static final long FOREVER = Long.MAX_VALUE / 2;
 
+    /** The most that protobuf's own rules allow in a duration: 10,000 years. */
+    private static final long MOST_SECONDS = 315_576_000_000L;
+
     private Clock() {}
+
+    /** What a server says, which may be anything: no more than can be counted with, and nothing unless it is positive. */
+    static Optional<Duration> positive(com.google.protobuf.Duration said) {
+        long seconds = Math.max(-MOST_SECONDS, Math.min(said.getSeconds(), MOST_SECONDS));
+        return Optional.of(Duration.ofSeconds(seconds, said.getNanos()))
+                .filter(duration -> duration.compareTo(Duration.ZERO) > 0);
+    }
 
     static long nanos(Duration duration) {
         return Math.min(TimeUnit.NANOSECONDS.convert(duration), FOREVER);

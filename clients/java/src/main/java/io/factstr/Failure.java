@@ -56,7 +56,8 @@ record Failure(
                 detail(details, BadRequest.getDefaultInstance()).getFieldViolationsList().stream()
                         .map(violation -> new FieldViolation(violation.getField(), violation.getDescription()))
                         .toList(),
-                retryDelay(detail(details, RetryInfo.getDefaultInstance())),
+                Clock.positive(detail(details, RetryInfo.getDefaultInstance()).getRetryDelay())
+                        .orElse(null),
                 detail(details, ConditionalAppendConflict.getDefaultInstance()),
                 failed);
     }
@@ -73,19 +74,12 @@ record Failure(
         return new Failure(words, code, reason, metadata, fieldViolations, retryDelay, conflict, cause);
     }
 
-    private static Duration retryDelay(RetryInfo info) {
-        return info.hasRetryDelay()
-                ? Duration.ofSeconds(
-                        info.getRetryDelay().getSeconds(), info.getRetryDelay().getNanos())
-                : null;
-    }
-
     private static List<Any> details(StatusRuntimeException failed) {
         try {
             com.google.rpc.Status status = StatusProto.fromThrowable(failed);
             return status == null ? List.of() : status.getDetailsList();
         } catch (IllegalArgumentException damaged) {
-            // Something on the way has changed the trailer; then it says nothing.
+            // Something on the way has changed the trailer or the status; then it says nothing.
             return List.of();
         }
     }

@@ -102,7 +102,8 @@ final class Failures {
                 : PASSING.contains(failure.code());
     }
 
-    private static boolean isKnown(Failure failure) {
+    /** Whether its reason is one that this version knows. */
+    static boolean isKnown(Failure failure) {
         return failure.reason() != null && BY_REASON.containsKey(failure.reason());
     }
 }
