@@ -7,8 +7,6 @@ import io.factstr.v1.StreamAllDurableRequest;
 import io.factstr.v1.StreamToDurableRequest;
 import io.grpc.Status;
 import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.ConcurrentHashMap;
 
 /** Owns how far a durable stream has come under which lease, and which of its batches can still be acknowledged. */
 final class Consuming extends Following<DurableStreamResponse, DurableBatch> {
@@ -17,7 +15,6 @@ final class Consuming extends Following<DurableStreamResponse, DurableBatch> {
     private final String name;
     private final EventQuery query;
     private final DurableOptions options;
-    private final Set<Long> earlierEpochs = ConcurrentHashMap.newKeySet();
     // Written by the thread that reads and the one that acknowledges.
     private volatile long leaseEpoch = NONE;
     private long cursor;
@@ -85,17 +82,15 @@ final class Consuming extends Following<DurableStreamResponse, DurableBatch> {
             case CAUGHT_UP -> caughtUp(message.getCaughtUp().getHeadSequenceNumber());
             case CHECKPOINT -> checkpoint(message.getCheckpoint().getSequenceNumber());
             case WAITING -> resumption.waits();
-            case CONTENT_NOT_SET -> resumption.progressed();
+            case CONTENT_NOT_SET -> {}
         }
     }
 
     private void start(DurableStreamStarted started) {
         // First, so that whatever ends the stream now ends this lease.
-        if (leaseEpoch != NONE) {
-            earlierEpochs.add(leaseEpoch);
-        }
         leaseEpoch = started.getLeaseEpoch();
-        begin(started.getCursor(), started.getStoreId(), started.getHistoryId());
+        begin(started.getStoreId(), started.getHistoryId());
+        reached(started.getCursor());
         resume(started.getCursor());
         resumption.opened(started.getHeartbeatInterval());
     }
@@ -115,7 +110,7 @@ final class Consuming extends Following<DurableStreamResponse, DurableBatch> {
 
     /** Whether a batch came under an earlier lease, so that it is delivered again and not acknowledged. */
     boolean isOfEarlierLease(DurableBatch batch) {
-        return earlierEpochs.contains(batch.leaseEpoch());
+        return batch.leaseEpoch() < leaseEpoch;
     }
 
     /** Whether this stream itself ended the lease meanwhile, in going on after an interruption. */

@@ -65,8 +65,8 @@ abstract class Following<M, B extends Batch> {
         return resumption.delayAfter(failed);
     }
 
-    /** Takes in where a call begins: on the same log as the first. */
-    final void begin(long from, String storeId, String historyId) {
+    /** Takes in on which log a call begins: the same as the first. */
+    final void begin(String storeId, String historyId) {
         String now = storeId + " / " + historyId;
         if (!log.isEmpty() && !log.equals(now)) {
             throw new LogDivergedException(Failure.of(
@@ -77,7 +77,6 @@ abstract class Following<M, B extends Batch> {
                     Map.of()));
         }
         log = now;
-        reached(from);
     }
 
     final void arrive(CommittedBatches batches) {
@@ -87,7 +86,9 @@ abstract class Following<M, B extends Batch> {
 
     final void caughtUp(long head) {
         isCaughtUp = true;
-        checkpoint(head);
+        if (head > position) {
+            checkpoint(head);
+        }
     }
 
     final void checkpoint(long sequenceNumber) {
@@ -95,7 +96,7 @@ abstract class Following<M, B extends Batch> {
         resumption.progressed();
     }
 
-    private void reached(long sequenceNumber) {
+    final void reached(long sequenceNumber) {
         position = Math.max(position, sequenceNumber);
     }
 }

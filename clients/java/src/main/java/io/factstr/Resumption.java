@@ -39,23 +39,24 @@ final class Resumption {
 
     /** Takes note that a call has begun to deliver, and how often it says something from now on. */
     void opened(com.google.protobuf.Duration interval) {
-        Duration said = Duration.ofSeconds(interval.getSeconds(), interval.getNanos());
-        heartbeat = said.isZero() ? USUAL_HEARTBEAT : said;
+        heartbeat = Clock.positive(interval).orElse(USUAL_HEARTBEAT);
         isOpen = true;
-        if (!hasBegun) {
-            waits();
-        }
+        waits();
     }
 
-    /** Takes note of a sign of life that is more than a beginning: a server may fail after each of those. */
+    /** Takes note that the stream has come further, which is more than a beginning: a server may fail after each. */
     void progressed() {
-        attempts = null;
+        if (hasBegun) {
+            attempts = null;
+        }
     }
 
     /** Takes note that this consumer is to wait for its turn: from now on it lasts as one that has begun. */
     void waits() {
-        hasBegun = true;
-        attempts = null;
+        if (!hasBegun) {
+            hasBegun = true;
+            attempts = null;
+        }
     }
 
     /** How many nanoseconds to wait for the next message. */
