@@ -2,6 +2,7 @@ package io.factstr;
 
 import io.factstr.v1.AcknowledgeDurableRequest;
 import io.factstr.v1.EventStoreServiceGrpc;
+import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
 /**
@@ -14,6 +15,8 @@ import java.util.concurrent.TimeUnit;
  */
 public final class DurableStream extends BatchStream<DurableBatch> {
     private static final long LONGEST_UNACKNOWLEDGED = TimeUnit.MILLISECONDS.toNanos(100);
+    /** What a caller who has cancelled, or whose handler has failed, waits for at most. */
+    private static final Duration LONGEST_END = Duration.ofSeconds(5);
 
     private final Calls calls;
     private final Consuming consuming;
@@ -60,7 +63,8 @@ public final class DurableStream extends BatchStream<DurableBatch> {
 
     /**
      * Runs the handler on each batch, and acknowledges when it has returned: at once when no further batch has come,
-     * else after a tenth of a second. Returns when the stream is closed.
+     * else after a tenth of a second. Returns when the stream is closed. A thread that is interrupted gets {@link
+     * CallInterruptedException} once what was handled is acknowledged, which takes at most 5 s.
      *
      * @param <X> what the handler throws
      * @param handler takes in a batch
@@ -98,20 +102,34 @@ public final class DurableStream extends BatchStream<DurableBatch> {
             }
             unacknowledged = batch;
             boolean isDue = System.nanoTime() - acknowledgedAt >= LONGEST_UNACKNOWLEDGED;
-            if (isDue || !consuming.hasBatch()) {
-                acknowledge(batch);
+            if (isDue || !consuming.hasBatch() || calls.isCancelled()) {
+                try {
+                    acknowledge(batch);
+                } catch (CallInterruptedException cancelled) {
+                    acknowledgeBeforeFailing(batch, cancelled);
+                    throw cancelled;
+                }
                 unacknowledged = null;
                 acknowledgedAt = System.nanoTime();
             }
         }
     }
 
-    /** Acknowledges what was done before a failure, unless that fails too: the failure is what matters. */
+    /**
+     * Acknowledges what was done before a failure, unless that fails too: the failure is what matters. It may be that
+     * the caller has cancelled; this little is still done.
+     */
     private void acknowledgeBeforeFailing(DurableBatch batch, Throwable failure) {
+        boolean wasInterrupted = Thread.interrupted();
+        Calls last = calls.timeout().compareTo(LONGEST_END) < 0 ? calls : calls.withTimeout(LONGEST_END);
         try {
-            acknowledge(batch, Attempts.ofRead(calls));
+            io.grpc.Context.current().fork().run(() -> acknowledge(batch, Attempts.ofRead(last)));
         } catch (FactstrException too) {
             failure.addSuppressed(too);
+        } finally {
+            if (wasInterrupted) {
+                Thread.currentThread().interrupt();
+            }
         }
     }
 

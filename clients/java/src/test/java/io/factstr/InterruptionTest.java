@@ -83,4 +83,45 @@ class InterruptionTest {
                             throw checked;
                         })));
     }
+
+    @Test
+    void aProjectionThatIsCancelledAcknowledgesWhatItHasHandled() {
+        appendThree();
+        assertThrows(
+                CallInterruptedException.class,
+                () -> store.projectUntilCaughtUp("p", EventQuery.everything(), batch -> {
+                    if (batch.lastSequenceNumber() == 2) {
+                        Thread.currentThread().interrupt();
+                    }
+                }));
+        assertTrue(Thread.interrupted());
+        assertEquals(2, cursor());
+    }
+
+    @Test
+    void aProjectionWhoseHandlerIsCancelledAcknowledgesWhatItHasHandledBefore() {
+        appendThree();
+        assertThrows(
+                IOException.class,
+                () -> store.projectUntilCaughtUp("p", EventQuery.everything(), batch -> {
+                    if (batch.lastSequenceNumber() == 2) {
+                        Thread.currentThread().interrupt();
+                        throw new IOException("interrupted");
+                    }
+                }));
+        assertTrue(Thread.interrupted());
+        assertEquals(1, cursor());
+    }
+
+    private void appendThree() {
+        for (int number = 1; number <= 3; number++) {
+            store.append(new Event("a", number));
+        }
+    }
+
+    private long cursor() {
+        try (DurableStream stream = store.streamAllDurable("p", DurableOptions.DEFAULT)) {
+            return stream.cursor();
+        }
+    }
 }
