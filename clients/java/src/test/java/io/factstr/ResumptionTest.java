@@ -2,7 +2,13 @@ package io.factstr;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import com.google.protobuf.Any;
 import com.google.protobuf.Duration;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -38,10 +44,29 @@ class ResumptionTest {
         assertEquals(Clock.FOREVER, patience(Long.MAX_VALUE));
     }
 
+    @Test
+    void aStreamWaitsForAsLongAsItIsAskedTo() {
+        StatusRuntimeException refusal = StatusProto.toStatusRuntimeException(com.google.rpc.Status.newBuilder()
+                .setCode(Status.Code.RESOURCE_EXHAUSTED.value())
+                .addDetails(Any.pack(ErrorInfo.newBuilder()
+                        .setDomain("factstr")
+                        .setReason("SERVER_BUSY")
+                        .build()))
+                .addDetails(Any.pack(RetryInfo.newBuilder()
+                        .setRetryDelay(said(Long.MAX_VALUE, 999_999_999))
+                        .build()))
+                .build());
+        assertEquals(Clock.FOREVER, opened(10).delayAfter(refusal));
+    }
+
     private static long patience(long heartbeatSeconds) {
+        return opened(heartbeatSeconds).patienceNanos();
+    }
+
+    private static Resumption opened(long heartbeatSeconds) {
         Calls calls = new Calls(null, Retries.DEFAULT, java.time.Duration.ofSeconds(30), new Lifetime(), Set.of());
         Resumption resumption = new Resumption(calls, null);
         resumption.opened(said(heartbeatSeconds, 0));
-        return resumption.patienceNanos();
+        return resumption;
     }
 }
