@@ -110,7 +110,13 @@ export class StoreFullError extends FactstrError {
 export class OutcomeUnknownError extends FactstrError {
   override readonly name = "OutcomeUnknownError";
   /** The key that the append was sent with, given or made; `undefined` when it had none, because retries are off. */
-  idempotencyKey: string | undefined;
+  readonly idempotencyKey: string | undefined;
+
+  /** Makes one, with the append's key. */
+  constructor(message: string, details: ErrorDetails, idempotencyKey?: string) {
+    super(message, details);
+    this.idempotencyKey = idempotencyKey;
+  }
 }
 
 /** A read took longer than its timeout. */

@@ -30,6 +30,11 @@ import { BadRequest, ErrorInfo, RetryInfo } from "./generated/google/rpc/error_d
 import { Status } from "./generated/google/rpc/status.js";
 import { milliseconds } from "./milliseconds.js";
 
+/** What it means of a failed call that it appends: with which key, given or made, if with any. */
+export interface Appending {
+  readonly idempotencyKey: string | undefined;
+}
+
 /** How a call has ended: what gRPC's `ServiceError` and its status have in common. */
 export interface Failure {
   readonly code: status;
@@ -118,12 +123,13 @@ export class Interrupted extends Error implements Failure {
 }
 
 /** Returns the error for a failed call; of an append it matters whether it may have been committed. */
-export function errorFrom(failure: Failure, appending: boolean): FactstrError {
+export function errorFrom(failure: Failure, appending: Appending | undefined): FactstrError {
   const details = detailsOf(failure);
   const info = find(details, "google.rpc.ErrorInfo", ErrorInfo);
   const isOurs = info?.domain === "factstr" && info.reason !== "";
   const reason = isOurs ? info.reason : undefined;
-  const delay = find(details, "google.rpc.RetryInfo", RetryInfo)?.retryDelay;
+  const asked = find(details, "google.rpc.RetryInfo", RetryInfo)?.retryDelay;
+  const delay = asked === undefined ? 0 : milliseconds(asked);
   const code = (failure.code in status ? status[failure.code] : "UNKNOWN") as StatusCode;
   const message = failure.details || code;
   const said: ErrorDetails = {
@@ -133,7 +139,7 @@ export function errorFrom(failure: Failure, appending: boolean): FactstrError {
     fieldViolations: find(details, "google.rpc.BadRequest", BadRequest)?.fieldViolations.map(
       ({ field, description }) => ({ field, description }),
     ),
-    retryDelay: delay && milliseconds(delay),
+    retryDelay: delay > 0 ? delay : undefined,
   };
   const known = reason === undefined ? undefined : BY_REASON.get(reason);
   if (known === ConditionalAppendConflictError) {
@@ -142,19 +148,20 @@ export function errorFrom(failure: Failure, appending: boolean): FactstrError {
     return new ConditionalAppendConflictError(message, said, expected, actual);
   }
   const isOpen = known ? known === ServerError : reason === undefined || PROMISING_NOTHING.has(failure.code);
-  if (appending && isOpen) {
-    return new OutcomeUnknownError(`${message} (${code}; it may or may not have been committed)`, said);
+  if (appending !== undefined && isOpen) {
+    const doubt = `${message} (${code}; it may or may not have been committed)`;
+    return new OutcomeUnknownError(doubt, said, appending.idempotencyKey);
   }
   return new (known ?? BY_CODE.get(failure.code) ?? FactstrError)(message, said);
 }
 
 type Details = Status["details"];
 
-/** Returns the details trailer's; none when there is none, or something on the way has damaged it. */
+/** Returns the details trailer's; none when there is none, it is of another status, or something has damaged it. */
 function detailsOf(failure: Failure): Details {
   const [trailer] = failure.metadata.get("grpc-status-details-bin");
   const decodedStatus = Buffer.isBuffer(trailer) ? decoded(Status, trailer) : undefined;
-  return decodedStatus?.details ?? [];
+  return decodedStatus?.code === failure.code ? decodedStatus.details : [];
 }
 
 function find<T>(details: Details, type: string, message: { decode(bytes: Uint8Array): T }): T | undefined {

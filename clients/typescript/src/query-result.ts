@@ -106,7 +106,7 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
 
   /** Takes in the next message, with repetitions and a time of its own; or takes note that there is none. */
   async #receive(): Promise<void> {
-    const attempts = new Attempts(this.#calls.connection.retries, this.#timeout, "none");
+    const attempts = new Attempts(this.#calls.connection.retries, this.#timeout);
     try {
       while (!this.#isOver) {
         try {

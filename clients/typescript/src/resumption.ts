@@ -84,6 +84,6 @@ export class Resumption {
 
   /** Returns the attempts that any other call has. */
   ordinaryAttempts(): Attempts {
-    return new Attempts(this.connection.retries, this.connection.timeout, "none", this.endedLeases);
+    return new Attempts(this.connection.retries, this.connection.timeout, undefined, this.endedLeases);
   }
 }

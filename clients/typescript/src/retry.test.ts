@@ -5,11 +5,11 @@ import { test } from "node:test";
 import { Metadata, status } from "@grpc/grpc-js";
 
 import { OutcomeUnknownError, ServerBusyError, UnavailableError } from "./errors.js";
-import { type Failure, Interrupted } from "./failure.js";
+import { type Appending, type Failure, Interrupted } from "./failure.js";
 import { Any } from "./generated/google/protobuf/any.js";
 import { ErrorInfo, RetryInfo } from "./generated/google/rpc/error_details.js";
 import { Status } from "./generated/google/rpc/status.js";
-import { Attempts, conflictDelay, type Effect, LastingAttempts, retrySettings } from "./retry.js";
+import { Attempts, conflictDelay, LastingAttempts, retrySettings } from "./retry.js";
 
 const settings = retrySettings();
 
@@ -36,7 +36,7 @@ const busy = (seconds = 0n, nanos = 0): Failure =>
 const lost = new Interrupted("lost");
 
 test("delays double up to the longest, and half of each is random", () => {
-  const attempts = new Attempts({ ...settings, limit: 100 }, undefined, "none");
+  const attempts = new Attempts({ ...settings, limit: 100 }, undefined);
   for (const longest of [50, 100, 200, 400, 800, 1600, 2000, 2000]) {
     const delay = attempts.delayAfter(lost);
     assert.ok(delay >= longest / 2 && delay <= longest, `${delay} of ${longest}`);
@@ -44,39 +44,41 @@ test("delays double up to the longest, and half of each is random", () => {
 });
 
 test("the server's own delay is kept, and one that would not end in time is not begun", () => {
-  const attempts = new Attempts(settings, 10_000, "none");
+  const attempts = new Attempts(settings, 10_000);
   assert.equal(attempts.delayAfter(busy(0n, 500_000_000)), 500);
   assert.throws(() => attempts.delayAfter(busy(10n)), ServerBusyError);
-  assert.throws(() => new Attempts(settings, 20, "none").delayAfter(lost), UnavailableError);
+  assert.throws(() => new Attempts(settings, 20).delayAfter(lost), UnavailableError);
 });
 
 test("after so many repetitions the failure is told", () => {
-  const attempts = new Attempts({ ...settings, limit: 2 }, undefined, "none");
+  const attempts = new Attempts({ ...settings, limit: 2 }, undefined);
   attempts.delayAfter(lost);
   attempts.delayAfter(lost);
   assert.throws(() => attempts.delayAfter(lost), UnavailableError);
 });
 
 test("only what certainly committed nothing is repeated without a key", () => {
-  const repeats = (effect: Effect, failure: Failure): boolean => {
+  const isRepeated = (appending: Appending | undefined, failure: Failure): boolean => {
     try {
-      return new Attempts(settings, undefined, effect).delayAfter(failure) > 0;
+      return new Attempts(settings, undefined, appending).delayAfter(failure) > 0;
     } catch {
       return false;
     }
   };
-  for (const effect of ["none", "once", "twice"] as const) {
-    assert.equal(repeats(effect, busy()), true);
-    assert.equal(repeats(effect, lost), effect !== "twice");
-    assert.equal(repeats(effect, refusal(status.UNKNOWN, "APPEND_OUTCOME_UNKNOWN")), effect !== "twice");
-    assert.equal(repeats(effect, refusal(status.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")), false);
-    assert.equal(repeats(effect, new Interrupted("full", status.RESOURCE_EXHAUSTED)), false);
+  const withoutKey = { idempotencyKey: undefined };
+  for (const appending of [undefined, { idempotencyKey: "k" }, withoutKey]) {
+    const isHarmless = appending !== withoutKey;
+    assert.equal(isRepeated(appending, busy()), true);
+    assert.equal(isRepeated(appending, lost), isHarmless);
+    assert.equal(isRepeated(appending, refusal(status.UNKNOWN, "APPEND_OUTCOME_UNKNOWN")), isHarmless);
+    assert.equal(isRepeated(appending, refusal(status.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED")), false);
+    assert.equal(isRepeated(appending, new Interrupted("full", status.RESOURCE_EXHAUSTED)), false);
   }
 });
 
 test("once in doubt, what is cut off stays so", () => {
   const reason = new Error("enough");
-  const attempts = new Attempts(settings, undefined, "once");
+  const attempts = new Attempts(settings, undefined, { idempotencyKey: "k" });
   assert.equal(attempts.notSent(reason), reason);
   attempts.delayAfter(lost);
   assert.ok(attempts.notSent(reason) instanceof OutcomeUnknownError);

@@ -1,6 +1,4 @@
 /** Owns when a call may be repeated, how often, and after how long: decided by the reason of the failure. */
-import { status } from "@grpc/grpc-js";
-
 import { checkedInteger, checkedMilliseconds } from "./checks.js";
 import {
   ConditionalAppendConflictError,
@@ -10,7 +8,7 @@ import {
   InvalidRequestError,
   OutcomeUnknownError,
 } from "./errors.js";
-import { errorFrom, type Failure, isKnown } from "./failure.js";
+import { type Appending, errorFrom, type Failure, isKnown } from "./failure.js";
 
 /** How often a failed call is repeated, and how many milliseconds it waits before. */
 export interface Retries {
@@ -66,15 +64,6 @@ export function conflictDelay(repetition: number): number {
   return Math.random() * Math.min(LONGEST_CONFLICT_DELAY, FIRST_CONFLICT_DELAY * 2 ** repetition);
 }
 
-/** What a repetition of a call could do. */
-export type Effect =
-  /** It only reads, or acknowledges: done again, it changes nothing. */
-  | "none"
-  /** It appends with an idempotency key, so a repetition commits nothing twice. */
-  | "once"
-  /** It appends without a key. */
-  | "twice";
-
 /** One call with its repetitions, within one deadline. */
 export class Attempts {
   protected deadline: number | undefined;
@@ -84,13 +73,15 @@ export class Attempts {
 
   /**
    * @param timeout milliseconds for all of it
+   * @param appending the append that it is; `undefined` for what only reads or acknowledges. Done again, that changes
+   * nothing, and an append with a key does not either
    * @param endedLeases of the store's own durable streams: a server that still names one as active has only not noticed
    * yet, which is waited for until the deadline
    */
   constructor(
     private readonly retries: RetrySettings,
     timeout: number | undefined,
-    private readonly effect: Effect,
+    private readonly appending?: Appending,
     private readonly endedLeases: ReadonlySet<string> = new Set(),
   ) {
     this.deadline = timeout === undefined ? undefined : performance.now() + timeout;
@@ -108,9 +99,9 @@ export class Attempts {
 
   /** Returns how many milliseconds to wait before the next attempt; throws the error when there is none. */
   delayAfter(failure: Failure): number {
-    let error = errorFrom(failure, this.effect !== "none");
+    let error = errorFrom(failure, this.appending);
     if (this.#isInDoubt && !isJudgement(error)) {
-      error = inDoubt(error);
+      error = inDoubt(error, this.appending);
     }
     const mayRepeat = this.#repetitions < this.retries.limit && this.mayRepeat(error);
     if (!mayRepeat && !this.#isOfOwnEndedLease(error)) {
@@ -127,19 +118,26 @@ export class Attempts {
 
   /** Returns what it means that no further attempt is sent, for a reason of the caller's. */
   notSent(reason: unknown): unknown {
-    return this.#isInDoubt ? cutOff(reason) : reason;
+    return this.#isInDoubt ? this.cutOff(reason) : reason;
   }
 
   /** Returns what it means that an attempt on its way was cut off, for a reason of the caller's. */
   cutOff(reason: unknown): unknown {
-    return this.effect === "none" ? reason : cutOff(reason);
+    if (this.appending === undefined) {
+      return reason;
+    }
+    const why = reason instanceof Error ? reason.message : String(reason);
+    const details = { code: "CANCELLED", cause: reason } as const;
+    const message = `${why} (it may or may not have been committed)`;
+    return new OutcomeUnknownError(message, details, this.appending.idempotencyKey);
   }
 
   protected mayRepeat(error: FactstrError): boolean {
+    const isHarmless = this.appending === undefined || this.appending.idempotencyKey !== undefined;
     if (isKnown(error.reason)) {
-      return NOTHING_COMMITTED.has(error.reason) || (this.effect !== "twice" && AMBIGUOUS.has(error.reason));
+      return NOTHING_COMMITTED.has(error.reason) || (isHarmless && AMBIGUOUS.has(error.reason));
     }
-    return this.effect !== "twice" && PASSING.has(error.code);
+    return isHarmless && PASSING.has(error.code);
   }
 
   #delay(): number {
@@ -166,7 +164,7 @@ export class LastingAttempts extends Attempts {
     private readonly timeout: number,
     private readonly giveUpAfter: number | undefined,
   ) {
-    super({ ...retries, limit: Infinity }, undefined, "none");
+    super({ ...retries, limit: Infinity }, undefined);
   }
 
   override remaining(): number {
@@ -185,26 +183,23 @@ export class LastingAttempts extends Attempts {
   }
 }
 
-/** Tells whether it is said of the append itself: that it was not committed before either, or that nobody knows. */
+/**
+ * Tells whether it is said of the append itself: that it was not committed before either, or that nobody knows. A reason
+ * that this version does not know may say anything.
+ */
 function isJudgement(error: FactstrError): boolean {
   return (
-    error instanceof InvalidRequestError ||
-    error instanceof ConditionalAppendConflictError ||
-    error instanceof IdempotencyKeyReusedError ||
-    error instanceof OutcomeUnknownError
+    error instanceof OutcomeUnknownError ||
+    (isKnown(error.reason) &&
+      (error instanceof InvalidRequestError ||
+        error instanceof ConditionalAppendConflictError ||
+        error instanceof IdempotencyKeyReusedError))
   );
 }
 
-function inDoubt(error: FactstrError): OutcomeUnknownError {
-  const { message, code, reason, metadata, retryDelay } = error;
-  const details = { code, reason, metadata, retryDelay, cause: error };
-  return new OutcomeUnknownError(`${message} (it may or may not have been committed before)`, details);
-}
-
-function cutOff(reason: unknown): OutcomeUnknownError {
-  const why = reason instanceof Error ? reason.message : String(reason);
-  return new OutcomeUnknownError(`${why} (it may or may not have been committed)`, {
-    code: status[status.CANCELLED] as "CANCELLED",
-    cause: reason,
-  });
+function inDoubt(error: FactstrError, appending: Appending | undefined): OutcomeUnknownError {
+  const { message, code, reason, metadata, fieldViolations, retryDelay } = error;
+  const details = { code, reason, metadata, fieldViolations, retryDelay, cause: error };
+  const doubt = `${message} (it may or may not have been committed before)`;
+  return new OutcomeUnknownError(doubt, details, appending?.idempotencyKey);
 }

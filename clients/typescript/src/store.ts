@@ -9,7 +9,7 @@ import { connection, type ConnectOptions } from "./connection.js";
 import { Consuming, type DurableOptions, openRequest } from "./consuming.js";
 import { DurableStream, type Handler } from "./durable-stream.js";
 import { pause } from "./ending.js";
-import { ConditionalAppendConflictError, OutcomeUnknownError } from "./errors.js";
+import { ConditionalAppendConflictError } from "./errors.js";
 import { type AppendResult, type Context, type NewEvents, toAppendResult, toNewEvents } from "./event.js";
 import { type CommittedBatch, LiveFollowing } from "./following.js";
 import {
@@ -270,18 +270,11 @@ export class EventStore implements AsyncDisposable {
     requestWith: (idempotencyKey: string) => Request,
   ): Promise<AppendResult> {
     const { retries } = this.#calls.connection;
-    const key = keyFor(idempotencyKey, retries.limit > 0);
-    const request = ofPossibleSize(method.requestSerialize(requestWith(key ?? "")));
-    const attempts = new Attempts(retries, this.#timeout(timeout), key === undefined ? "twice" : "once");
-    try {
-      const response = await this.#calls.unary(method, request, attempts, signal);
-      return toAppendResult(response, idempotencyKey !== undefined);
-    } catch (error) {
-      if (error instanceof OutcomeUnknownError) {
-        error.idempotencyKey = key;
-      }
-      throw error;
-    }
+    const appending = { idempotencyKey: keyFor(idempotencyKey, retries.limit > 0) };
+    const request = ofPossibleSize(method.requestSerialize(requestWith(appending.idempotencyKey ?? "")));
+    const attempts = new Attempts(retries, this.#timeout(timeout), appending);
+    const response = await this.#calls.unary(method, request, attempts, signal);
+    return toAppendResult(response, idempotencyKey !== undefined);
   }
 
   #timeout(given: number | undefined): number {

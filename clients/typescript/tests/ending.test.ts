@@ -61,6 +61,20 @@ test("an append that is cut off may have been committed, and says so", async () 
   await assert.rejects(closed, OutcomeUnknownError);
 });
 
+test("an append that is cut off by another's error leaves that as it was", async () => {
+  await using nobody = await silence();
+  await using store = connect(nobody.target);
+  const anothers = new OutcomeUnknownError("lost", { code: "UNAVAILABLE" }, "another's");
+  const controller = new AbortController();
+  const appending = store.append(EVENT, { signal: controller.signal, idempotencyKey: "mine" });
+  controller.abort(anothers);
+  await assert.rejects(appending, { name: "OutcomeUnknownError", idempotencyKey: "mine", cause: anothers });
+  assert.equal(anothers.idempotencyKey, "another's");
+  const signal = AbortSignal.abort(anothers);
+  await assert.rejects(store.append(EVENT, { signal }), (error) => error === anothers);
+  assert.equal(anothers.idempotencyKey, "another's");
+});
+
 test("reads that are cut off get the reason, also while they wait for a repetition", async () => {
   await using nobody = await silence();
   const store = connect(nobody.target, { retries: { firstDelay: 10_000, longestDelay: 10_000 } });
