@@ -41,6 +41,17 @@ test("values become compact texts, and a JsonText stays as it is", () => {
   assert.equal(text(new JsonText('{ "n": 1.0 }')), '{ "n": 1.0 }');
 });
 
+test("an object with a toJSON stands for what that returns", () => {
+  const when = new Date(0);
+  const named = { toJSON: (key: string) => (key === "out" ? undefined : `of ${key}`) };
+  assert.equal(text({ when, in: named, out: named }), '{"when":"1970-01-01T00:00:00.000Z","in":"of in"}');
+  assert.equal(text({ toJSON: () => ({ n: 1n }) }), '{"n":1}');
+  assert.equal(
+    text(Object.assign(Object.create(null), { isLosslessNumber: true })),
+    '{"isLosslessNumber":true}',
+  );
+});
+
 test("what JSON cannot say is refused, and never made another value", () => {
   const itself: unknown[] = [];
   itself.push(itself);
@@ -54,6 +65,17 @@ test("what JSON cannot say is refused, and never made another value", () => {
     { f: () => 1 },
     Symbol("s"),
     itself,
+    new Map([["n", 1]]),
+    { s: new Set([1]) },
+    [/n/],
+    new Uint8Array(1),
+    Promise.resolve(1),
+    new (class {
+      n = 1;
+    })(),
+    { toJSON: () => new Map() },
+    // An array with nothing at its place.
+    new Array(1),
   ];
   for (const value of [...refused, [new JsonText("1")]]) {
     assert.throws(() => text(value), TypeError);

@@ -3,13 +3,15 @@
  *
  * A payload is stored byte for byte, so its text is made exactly once.
  */
-import { parse, stringify } from "lossless-json";
+import { inspect } from "node:util";
+
+import { parse } from "lossless-json";
 
 import { checkedText } from "./checks.js";
 
 /**
  * What a payload or a predicate may be given as. A `bigint` is an integer to the last digit. Members of an object that
- * are `undefined` are left out, as `JSON.stringify` does.
+ * are `undefined` are left out, and an object with a `toJSON` stands for what that returns, as `JSON.stringify` has it.
  */
 export type JsonValue =
   | null
@@ -32,27 +34,14 @@ export class JsonText {
  * Returns the compact JSON text of a value, or the text of a `JsonText`; `name` says whose it is.
  *
  * @throws {TypeError} for what JSON cannot say, and would make another fact of: NaN and infinity, functions, symbols,
- * `undefined` but in an object, and a value that holds itself
+ * `undefined` but in an object, objects of a class (a Map, a RegExp, ...), and a value that holds itself
  */
 export function toJsonText(name: string, value: JsonValue | JsonText): string {
   if (value instanceof JsonText) {
     return value.text;
   }
-  function sayable(this: unknown, _key: string, part: unknown): unknown {
-    const isNothing = part === undefined && Array.isArray(this);
-    if (isNothing || typeof part === "function" || typeof part === "symbol" || part instanceof JsonText) {
-      throw new TypeError(
-        `${name} holds what is no JSON value: ${part instanceof JsonText ? "a JsonText" : typeof part}`,
-      );
-    }
-    if (typeof part === "number" && !Number.isFinite(part)) {
-      throw new TypeError(`${name} holds ${part}, which is no JSON number`);
-    }
-    return part;
-  }
-  let text: string | undefined;
   try {
-    text = stringify(value, sayable);
+    return textOf(name, "", value) ?? refuse(name, value);
   } catch (error) {
     throw error instanceof RangeError
       ? new TypeError(`${name} nests too deeply, or holds itself; at most 64 levels are allowed`, {
@@ -60,10 +49,56 @@ export function toJsonText(name: string, value: JsonValue | JsonText): string {
         })
       : error;
   }
-  if (text === undefined) {
-    throw new TypeError(`${name} is undefined, which is no JSON value`);
+}
+
+/** Returns the text of what is in `whose` value under a key; `undefined` when there is nothing. */
+function textOf(whose: string, key: string, given: unknown): string | undefined {
+  const value = standsForAnother(given) ? given.toJSON(key) : given;
+  if (value === undefined) {
+    return undefined;
   }
-  return text;
+  if (typeof value === "bigint") {
+    return String(value);
+  }
+  const isNumber = typeof value === "number" && Number.isFinite(value);
+  if (value === null || typeof value === "string" || typeof value === "boolean" || isNumber) {
+    return JSON.stringify(value);
+  }
+  if (Array.isArray(value)) {
+    // Array.from takes a place with nothing as undefined.
+    const texts = Array.from(
+      value,
+      (part: unknown, index) => textOf(whose, String(index), part) ?? refuse(whose, part),
+    );
+    return `[${texts.join()}]`;
+  }
+  if (isPlainObject(value)) {
+    const members = Object.entries(value).flatMap(([name, part]) => {
+      const text = textOf(whose, name, part);
+      return text === undefined ? [] : [`${JSON.stringify(name)}:${text}`];
+    });
+    return `{${members.join()}}`;
+  }
+  return refuse(whose, value);
+}
+
+function refuse(whose: string, value: unknown): never {
+  throw new TypeError(`${whose} holds what is no JSON value: ${inspect(value, { depth: 0 }).slice(0, 64)}`);
+}
+
+function standsForAnother(value: unknown): value is { toJSON(key: string): unknown } {
+  return (
+    typeof value === "object" && value !== null && "toJSON" in value && typeof value.toJSON === "function"
+  );
+}
+
+/** Tells whether no class has made it. Each realm has an `Object.prototype` of its own. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== "object" || value === null) {
+    return false;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** Returns the value of a JSON text: integers beyond 2^53 as `bigint`, all other numbers as `number`. */
