@@ -99,6 +99,7 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
 
   #end(): void {
     this.#isOver = true;
+    this.#call?.cancel();
     this.#records = [];
     this.#handedOver = 0;
     this.#ending.release();
@@ -131,7 +132,7 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
 
   async #take(attempts: Attempts): Promise<void> {
     if (this.#call === undefined) {
-      const request = this.#reading.request();
+      const request = this.#reading.nextCall();
       if (request === undefined) {
         this.#end();
         return;
@@ -140,8 +141,8 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
     }
     const message = await this.#call.next(attempts.remaining(), status.DEADLINE_EXCEEDED);
     if (message === undefined) {
-      if (!this.#reading.isStarted) {
-        throw new Interrupted("the result ended before it began");
+      if (!this.#reading.mayEnd()) {
+        throw new Interrupted("the result ended before all of it had come");
       }
       this.#end();
     } else if (!this.#isOver) {

@@ -5,6 +5,7 @@
  * was returned, up to the context version that the first message named.
  */
 import { checkedOptional, type SequenceNumber } from "./checks.js";
+import { LogDivergedError } from "./errors.js";
 import { EventRecord } from "./event.js";
 import { Order, type QueryRequest, type QueryResponse } from "./generated/factstr/v1/event_store_service.js";
 import type { EventQuery } from "./query.js";
@@ -26,6 +27,8 @@ export class Reading {
   isStarted = false;
   readonly #asked: QueryRequest;
   #returned = 0n;
+  /** Whether the call under way has brought a message. */
+  #isAnswered = false;
 
   constructor(query: EventQuery, { limit, order = "ascending", before }: ResultRange) {
     if (!["ascending", "descending"].includes(order)) {
@@ -39,8 +42,23 @@ export class Reading {
     };
   }
 
-  /** Returns the request for what has not come yet; `undefined` when nothing is left. */
-  request(): QueryRequest | undefined {
+  /** Returns the request of the next call, for what has not come yet; `undefined` when nothing is left. */
+  nextCall(): QueryRequest | undefined {
+    this.#isAnswered = false;
+    return this.#rest();
+  }
+
+  /**
+   * Tells whether a call that ends well now has brought all. Each brings a message; and only where an ascending result
+   * reaches up to its context version is it known which fact is the last.
+   */
+  mayEnd(): boolean {
+    const { order, beforeSequenceNumber } = this.#asked;
+    const isOpenEnded = order !== Order.ORDER_ASCENDING || beforeSequenceNumber !== undefined;
+    return this.#isAnswered && (isOpenEnded || this.#rest() === undefined);
+  }
+
+  #rest(): QueryRequest | undefined {
     if (!this.isStarted) {
       return this.#asked;
     }
@@ -69,15 +87,28 @@ export class Reading {
     };
   }
 
-  /** Takes in the next message, and returns its facts. */
+  /** Takes in the next message, and returns its facts. Throws a LogDivergedError when the log has grown shorter. */
   take(message: QueryResponse): EventRecord[] {
     if (!this.isStarted) {
       this.isStarted = true;
       this.contextVersion = message.currentContextVersion;
+    } else if (!this.#isAnswered) {
+      this.#checkVersion(message.currentContextVersion);
     }
+    this.#isAnswered = true;
     const records = message.eventRecords.map((record) => new EventRecord(record));
     this.lastReturned = records.at(-1)?.sequenceNumber ?? this.lastReturned;
     this.#returned += BigInt(records.length);
     return records;
+  }
+
+  #checkVersion(now: bigint | undefined): void {
+    if ((now ?? 0n) < (this.contextVersion ?? 0n)) {
+      throw new LogDivergedError(
+        `the context had the version ${this.contextVersion} when the result began, and has ${now ?? "none"} now: the ` +
+          "log has lost its tail, so the rest would be of another one",
+        { code: "DATA_LOSS", reason: "LOG_DIVERGED" },
+      );
+    }
   }
 }
