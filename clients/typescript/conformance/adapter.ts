@@ -96,13 +96,10 @@ const KINDS: Readonly<Record<string, string>> = {
 };
 
 type Stream = LiveStream | DurableStream;
-type Next = IteratorResult<CommittedBatch, undefined>;
 
 const stores = new Map<string, EventStore>();
 const streams = new Map<string, Stream>();
 const delivered = new Map<Stream, Map<bigint, DurableBatch>>();
-/** What a stream is being asked for: a request that is cancelled leaves it to the next one. */
-const awaited = new Map<Stream, Promise<Next>>();
 const underWay = new Map<number, AbortController>();
 
 const operations: Record<string, (a: Arguments, signal: AbortSignal) => unknown> = {
@@ -200,20 +197,17 @@ const operations: Record<string, (a: Arguments, signal: AbortSignal) => unknown>
 
   async next(a, signal) {
     const stream = named(streams, a.stream);
-    const next = awaited.get(stream) ?? stream.next();
-    awaited.set(stream, next);
-    const { value } = await unlessAborted(next, signal);
-    awaited.delete(stream);
+    const { value } = await stream.next({ signal });
     if (value === undefined) {
       throw new Closed("the stream is closed");
     }
     return { batch: shownBatch(stream, value), position: stream.position };
   },
 
-  async until_caught_up(a) {
+  async until_caught_up(a, signal) {
     const stream = named(streams, a.stream);
     const batches = [];
-    const upToHead: AsyncIterable<CommittedBatch> = stream.untilCaughtUp();
+    const upToHead: AsyncIterable<CommittedBatch> = stream.untilCaughtUp({ signal });
     for await (const batch of upToHead) {
       batches.push(shownBatch(stream, batch));
     }
@@ -254,15 +248,6 @@ const operations: Record<string, (a: Arguments, signal: AbortSignal) => unknown>
 };
 
 class Closed extends Error {}
-
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = new Promise<never>((_, reject) => {
-    signal.addEventListener("abort", () => {
-      reject(signal.reason as Error);
-    });
-  });
-  return Promise.race([promise, aborted]);
-}
 
 function named<T>(known: Map<string, T>, name: string): T {
   const found = known.get(name);

@@ -2,7 +2,8 @@
 import type { ClientReadableStream } from "@grpc/grpc-js";
 
 import { type Calls, Receiving } from "./calls.js";
-import { Ending, pause } from "./ending.js";
+import { Ending, pause, unlessAborted } from "./ending.js";
+import { StoreClosedError } from "./errors.js";
 import { Interrupted, isFailure } from "./failure.js";
 import type { CommittedBatch, Following, StreamMessage } from "./following.js";
 import { Turns } from "./turns.js";
@@ -12,6 +13,15 @@ export interface FollowOptions {
   /** Give up after so many milliseconds of interruption in which the stream did not come further; never by itself. */
   readonly giveUpAfter?: number | undefined;
   /** Ends the stream, also while it is being opened: whoever reads it gets the signal's reason as an error. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How to wait for a batch. */
+export interface WaitOptions {
+  /**
+   * Leaves the wait, which then throws the signal's reason: the stream goes on, and the batch that comes next is the next
+   * reader's. To wait a while only: `AbortSignal.timeout(milliseconds)`.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -31,6 +41,8 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
   readonly #ending: Ending;
   readonly #turns = new Turns();
   #call: Receiving<StreamMessage> | undefined;
+  /** What is being received. It goes on when who waits for it leaves, and is there for the next. */
+  #receiving: Promise<void> | undefined;
   #isTold = false;
 
   /** @internal */
@@ -69,12 +81,13 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
   }
 
   /**
-   * Returns the next batch; done when the stream is closed.
+   * Returns the next batch; done when the stream is closed. Who asks first gets the first one: a promise that nobody
+   * looks at any more takes its batch all the same, so leave a wait by its signal.
    *
    * @throws {FactstrError} what will not pass; then the stream is closed
    */
-  next(): Promise<IteratorResult<Batch, undefined>> {
-    return this.#next(this.following.hasBatch);
+  next({ signal }: WaitOptions = {}): Promise<IteratorResult<Batch, undefined>> {
+    return this.#next(this.following.hasBatch, signal);
   }
 
   /** Closes the stream: a loop that is left calls it. */
@@ -83,11 +96,23 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
     return { done: true, value: undefined };
   }
 
-  /** Returns the batches up to the head, and stops there; the stream itself then goes on, also when the loop is left. */
-  untilCaughtUp(): AsyncIterableIterator<Batch, undefined> {
+  /**
+   * Returns the batches up to the head, and stops there; the stream itself then goes on, also when the loop is left.
+   *
+   * @throws {StoreClosedError} when the stream is closed before it has reached the head
+   */
+  untilCaughtUp({ signal }: WaitOptions = {}): AsyncIterableIterator<Batch, undefined> {
     const batches: AsyncIterableIterator<Batch, undefined> = {
       [Symbol.asyncIterator]: () => batches,
-      next: () => this.#next(this.following.hasBatchOrCaughtUp),
+      next: async () => {
+        const next = await this.#next(this.following.hasBatchOrCaughtUp, signal);
+        if (next.done && this.#ending.isOver()) {
+          throw new StoreClosedError("the stream is closed; it has not reached the head", {
+            code: "CANCELLED",
+          });
+        }
+        return next;
+      },
     };
     return batches;
   }
@@ -121,25 +146,21 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
     // Nothing is to be done for a live stream.
   }
 
-  #next(isEnough: () => boolean): Promise<IteratorResult<Batch, undefined>> {
+  #next(isEnough: () => boolean, signal?: AbortSignal): Promise<IteratorResult<Batch, undefined>> {
     return this.#turns.take(async () => {
-      const value = (await this.#advance(isEnough)) ? this.following.handOver() : undefined;
+      const value = (await this.#advance(isEnough, signal)) ? this.following.handOver() : undefined;
       return value === undefined ? { done: true, value } : { done: false, value };
-    });
+    }, signal);
   }
 
   /** Reads until it is enough, through as many calls as it takes; returns false when the stream has ended. */
-  async #advance(isEnough: () => boolean): Promise<boolean> {
+  async #advance(isEnough: () => boolean, signal?: AbortSignal): Promise<boolean> {
     while (!this.#ending.isOver()) {
       if (isEnough()) {
         return true;
       }
-      try {
-        await this.#receive();
-      } catch (error) {
-        // The first reason stays: what the end itself has caused is none.
-        this.end(error);
-      }
+      this.#receiving ??= this.#receive();
+      await unlessAborted(this.#receiving, signal);
     }
     if (this.#isTold || this.#ending.reason === CLOSED) {
       return false;
@@ -148,7 +169,19 @@ export class BatchStream<Batch extends CommittedBatch, State extends Following<B
     throw this.#ending.reason;
   }
 
+  /** Takes in one message, or goes over an interruption; what will not pass ends the stream. */
   async #receive(): Promise<void> {
+    try {
+      await this.#take();
+    } catch (error) {
+      // The first reason stays: what the end itself has caused is none.
+      this.end(error);
+    } finally {
+      this.#receiving = undefined;
+    }
+  }
+
+  async #take(): Promise<void> {
     const { resumption } = this.following;
     try {
       this.#call ??= new Receiving(this.#openCall());

@@ -64,7 +64,6 @@ export function openRequest(name: string, options: DurableOptions): OpenRequest 
 export class Consuming extends Following<DurableBatch> {
   cursor = 0n;
   leaseEpoch: bigint | undefined;
-  readonly #earlierEpochs = new Set<bigint>();
   /** What the store has certainly kept. The cursor may be beyond: passing over what does not match is stored later. */
   #kept = 0n;
 
@@ -85,7 +84,7 @@ export class Consuming extends Following<DurableBatch> {
 
   /** Returns what acknowledges a batch; `undefined` when it came under an earlier lease, and is delivered again. */
   acknowledgement(batch: DurableBatch): wire.AcknowledgeDurableRequest | undefined {
-    return this.#earlierEpochs.has(batch.leaseEpoch)
+    return this.#isOfEarlierLease(batch)
       ? undefined
       : { durableStream: this.request.durableStream, acknowledgementToken: batch.acknowledgementToken };
   }
@@ -96,8 +95,12 @@ export class Consuming extends Following<DurableBatch> {
   }
 
   /** Tells whether this stream itself ended the lease meanwhile, in going on after an interruption. */
-  isGivingUpLeaseOf({ leaseEpoch }: DurableBatch): boolean {
-    return this.#earlierEpochs.has(leaseEpoch) || (leaseEpoch === this.leaseEpoch && !this.resumption.isOpen);
+  isGivingUpLeaseOf(batch: DurableBatch): boolean {
+    return this.#isOfEarlierLease(batch) || !this.resumption.isOpen;
+  }
+
+  #isOfEarlierLease({ leaseEpoch }: DurableBatch): boolean {
+    return leaseEpoch < (this.leaseEpoch ?? 0n);
   }
 
   /** Takes note that this consumer is done with its lease, which the server may notice a little later. */
@@ -116,9 +119,6 @@ export class Consuming extends Following<DurableBatch> {
       return;
     }
     // First, so that whatever ends the stream now ends this lease.
-    if (this.leaseEpoch !== undefined) {
-      this.#earlierEpochs.add(this.leaseEpoch);
-    }
     this.leaseEpoch = started.leaseEpoch;
     super.begin(started);
     const { durableStream } = this.request;

@@ -1,7 +1,7 @@
 /** Owns the consuming of durable streams: reading, acknowledging, and projecting. */
 import type { ClientReadableStream } from "@grpc/grpc-js";
 
-import { BatchStream } from "./batch-stream.js";
+import { BatchStream, type WaitOptions } from "./batch-stream.js";
 import type { Calls } from "./calls.js";
 import { type Consuming, DurableBatch } from "./consuming.js";
 import { DurableStreamNotFoundError, FactstrError, LeaseLostError } from "./errors.js";
@@ -15,6 +15,9 @@ import type { Attempts } from "./retry.js";
 /** Is run on each batch of a projection; a promise that it returns is awaited. */
 export type Handler = (batch: DurableBatch) => unknown;
 
+/** Milliseconds for the last acknowledgement before a failure is told. */
+const LONGEST_FAREWELL = 3_000;
+
 /** Milliseconds: an acknowledgement of each batch would cost a replay most of its time. */
 const LONGEST_UNACKNOWLEDGED = 100;
 
@@ -27,7 +30,6 @@ const LONGEST_UNACKNOWLEDGED = 100;
  */
 export class DurableStream extends BatchStream<DurableBatch, Consuming> {
   readonly #calls: Calls;
-  readonly #signal: AbortSignal | undefined;
 
   /** @internal */
   constructor(
@@ -38,7 +40,6 @@ export class DurableStream extends BatchStream<DurableBatch, Consuming> {
   ) {
     super(calls, consuming, openCall, signal);
     this.#calls = calls;
-    this.#signal = signal;
   }
 
   /** Where the store stands, as it last said: everything up to it is acknowledged or does not match. */
@@ -69,24 +70,24 @@ export class DurableStream extends BatchStream<DurableBatch, Consuming> {
 
   /**
    * Runs the handler on each batch and acknowledges what it has done, then closes the stream: see
-   * {@link EventStore.project}.
+   * {@link EventStore.project}. Unlike the stream's own signal, one given here lets the last acknowledgement through.
    */
   async project(
     handler: Handler,
-    options: { readonly stopWhenCaughtUp?: boolean | undefined } = {},
+    { stopWhenCaughtUp, signal }: WaitOptions & { readonly stopWhenCaughtUp?: boolean | undefined } = {},
   ): Promise<void> {
     let unacknowledged: DurableBatch | undefined;
     let acknowledgedAt = performance.now();
     // Not in a loop over the stream itself, which would close it before the last acknowledgement.
-    const batches = options.stopWhenCaughtUp ? this.untilCaughtUp() : { next: () => this.next() };
+    const batches = stopWhenCaughtUp ? this.untilCaughtUp({ signal }) : { next: () => this.next({ signal }) };
     try {
       for (let next = await batches.next(); !next.done; next = await batches.next()) {
         await handler(next.value);
         unacknowledged = next.value;
         const isDue = performance.now() - acknowledgedAt >= LONGEST_UNACKNOWLEDGED;
         if (isDue || !this.following.hasBatch()) {
+          await this.acknowledge(next.value, { signal });
           unacknowledged = undefined;
-          await this.acknowledge(next.value, { signal: this.#signal });
           acknowledgedAt = performance.now();
         }
       }
@@ -106,7 +107,7 @@ export class DurableStream extends BatchStream<DurableBatch, Consuming> {
   /** Acknowledges what was done before a failure, unless that fails too: the failure is what matters. */
   async #acknowledgeBeforeFailing(batch: DurableBatch): Promise<void> {
     try {
-      await this.#acknowledge(batch, this.following.resumption.ordinaryAttempts(), undefined);
+      await this.#acknowledge(batch, this.following.resumption.ordinaryAttempts(LONGEST_FAREWELL), undefined);
     } catch (error) {
       if (!(error instanceof FactstrError)) {
         throw error;

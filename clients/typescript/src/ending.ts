@@ -65,6 +65,26 @@ export function timer(milliseconds: number, callback: () => void): NodeJS.Timeou
   return setTimeout(callback, Math.min(milliseconds, LONGEST_TIMER));
 }
 
+/** Waits for the promise, which goes on by itself, or throws the signal's reason when that aborts before. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) {
+    return promise;
+  }
+  signal.throwIfAborted();
+  let stop = (): void => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => {
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener("abort", stop);
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
 /** Waits so many milliseconds, or until the signal aborts. */
 export function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {

@@ -1,6 +1,6 @@
 /** Owns how far a stream has come, and what of it is still to be handed over. */
 import { checkedOptional, type SequenceNumber } from "./checks.js";
-import { LogDivergedError } from "./errors.js";
+import { LogDivergedError, ServerError } from "./errors.js";
 import { EventRecord } from "./event.js";
 import type * as wire from "./generated/factstr/v1/event_store_service.js";
 import type { Resumption } from "./resumption.js";
@@ -40,6 +40,7 @@ export abstract class Following<Batch extends CommittedBatch> {
 
   /** Takes in the next message. Content that this version does not know is skipped. */
   take({ content }: StreamMessage): void {
+    const before = this.position;
     switch (content?.$case) {
       case "started":
         this.begin(content.value);
@@ -57,7 +58,9 @@ export abstract class Following<Batch extends CommittedBatch> {
         this.reached(content.value.headSequenceNumber);
         break;
     }
-    this.resumption.progressed();
+    if (content?.$case === "checkpoint" || this.hasBatch() || this.position !== before) {
+      this.resumption.progressed();
+    }
   }
 
   /** Takes note that the stream is interrupted: whether it is at the head is to be said again. */
@@ -116,9 +119,18 @@ export class LiveFollowing extends Following<CommittedBatch> {
 
   protected override begin(started: Started): void {
     super.begin(started);
-    if ("afterSequenceNumber" in started) {
-      this.reached(started.afterSequenceNumber);
+    if (!("afterSequenceNumber" in started)) {
+      return;
     }
+    const { afterSequenceNumber } = started;
+    if (this.position !== undefined && this.position < afterSequenceNumber) {
+      throw new ServerError(
+        `the stream was to go on after ${this.position}, and the server begins after ${afterSequenceNumber}: what is ` +
+          "between would be left out",
+        { code: "INTERNAL" },
+      );
+    }
+    this.reached(afterSequenceNumber);
   }
 }
 

@@ -8,7 +8,7 @@
  *
  * @packageDocumentation
  */
-export type { FollowOptions } from "./batch-stream.js";
+export type { FollowOptions, WaitOptions } from "./batch-stream.js";
 export type { Stubs } from "./calls.js";
 export type { SequenceNumber } from "./checks.js";
 export type { ConnectOptions, TlsFiles } from "./connection.js";

@@ -21,6 +21,8 @@ export class Resumption {
   isOpen = false;
   #heartbeat = USUAL_HEARTBEAT;
   #hasBegun = false;
+  /** Whether the server has said in this call that it delivers, or will. */
+  #isTaken = false;
   #attempts: Attempts | undefined;
 
   constructor(
@@ -36,26 +38,32 @@ export class Resumption {
     const interval = heartbeatInterval === undefined ? 0 : milliseconds(heartbeatInterval);
     this.#heartbeat = interval > 0 ? interval : USUAL_HEARTBEAT;
     this.isOpen = true;
+    this.#begun();
+  }
+
+  /** Takes note that the stream has come further, which is more than a beginning: a server may fail after each of those. */
+  progressed(): void {
+    if (this.isOpen) {
+      this.#attempts = undefined;
+    }
+  }
+
+  /** Takes note that the stream is to wait for its turn: from now on it lasts as one that has begun. */
+  waits(): void {
+    this.#begun();
+  }
+
+  #begun(): void {
+    this.#isTaken = true;
     if (!this.#hasBegun) {
       this.#hasBegun = true;
       this.#attempts = undefined;
     }
   }
 
-  /** Takes note of a sign of life that is more than a beginning: a server may fail after each of those. */
-  progressed(): void {
-    this.#attempts = undefined;
-  }
-
-  /** Takes note that the stream is to wait for its turn: from now on it lasts as one that has begun. */
-  waits(): void {
-    this.#hasBegun = true;
-    this.#attempts = undefined;
-  }
-
   /** Returns how many milliseconds to wait for the next message. */
   patience(): number {
-    const left = this.isOpen || this.#attempts === undefined ? Infinity : this.#attempts.remaining();
+    const left = this.#isTaken || this.#attempts === undefined ? Infinity : this.#attempts.remaining();
     return Math.min(left, this.#longestSilence());
   }
 
@@ -71,7 +79,7 @@ export class Resumption {
 
   /** Returns how many milliseconds to wait before the next call; throws the error when there is none. */
   delayAfter(failure: Failure): number {
-    this.isOpen = false;
+    this.isOpen = this.#isTaken = false;
     this.#attempts ??= this.attempts();
     return this.#attempts.delayAfter(failure);
   }
@@ -82,8 +90,9 @@ export class Resumption {
     return this.#hasBegun ? new LastingAttempts(retries, timeout, this.giveUpAfter) : this.ordinaryAttempts();
   }
 
-  /** Returns the attempts that any other call has. */
-  ordinaryAttempts(): Attempts {
-    return new Attempts(this.connection.retries, this.connection.timeout, undefined, this.endedLeases);
+  /** Returns the attempts that any other call has, or those of one that is to take at most so many milliseconds. */
+  ordinaryAttempts(longest = Infinity): Attempts {
+    const { retries, timeout } = this.connection;
+    return new Attempts(retries, Math.min(timeout, longest), undefined, this.endedLeases);
   }
 }

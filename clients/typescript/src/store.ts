@@ -8,7 +8,7 @@ import { checkedInteger, checkedMilliseconds, checkedOptional, type SequenceNumb
 import { connection, type ConnectOptions } from "./connection.js";
 import { Consuming, type DurableOptions, openRequest } from "./consuming.js";
 import { DurableStream, type Handler } from "./durable-stream.js";
-import { pause } from "./ending.js";
+import { Ending, pause } from "./ending.js";
 import { ConditionalAppendConflictError } from "./errors.js";
 import { type AppendResult, type Context, type NewEvents, toAppendResult, toNewEvents } from "./event.js";
 import { type CommittedBatch, LiveFollowing } from "./following.js";
@@ -251,17 +251,24 @@ export class EventStore implements AsyncDisposable {
    * Runs the handler on each batch of a durable stream, and acknowledges it after the handler has returned; what comes
    * together is acknowledged together, at the latest after a tenth of a second. After a crash that much is handled again.
    *
-   * An error of the handler is the caller's: the batches before are acknowledged, it and those after it are not. Without
-   * one this returns only with `stopWhenCaughtUp`.
+   * An error of the handler is the caller's: the batches before are acknowledged, it and those after it are not. So it is
+   * when the signal aborts, whose reason is then thrown: what was handled before is acknowledged, which takes a few
+   * seconds at most. Without either this returns only with `stopWhenCaughtUp`.
    */
   async project(
     name: string,
     query: EventQuery,
     handler: Handler,
-    { stopWhenCaughtUp, ...options }: ProjectOptions = {},
+    { stopWhenCaughtUp, signal, ...options }: ProjectOptions = {},
   ): Promise<void> {
-    const stream = await this.streamToDurable(name, query, options);
-    await stream.project(handler, { stopWhenCaughtUp });
+    // The signal ends the stream only while it is being opened: later it is to outlive its last acknowledgement.
+    const opening = new Ending(signal);
+    const stream = await this.streamToDurable(name, query, { ...options, signal: opening.signal }).finally(
+      () => {
+        opening.release();
+      },
+    );
+    await stream.project(handler, { stopWhenCaughtUp, signal });
   }
 
   async #append<Request>(
