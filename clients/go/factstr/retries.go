@@ -24,9 +24,10 @@ type Retries struct {
 	LongestDelay time.Duration
 }
 
-// DefaultRetries returns 5 repetitions, after 50 ms and at most 2 s.
+// DefaultRetries returns 20 repetitions, after 50 ms and at most 2 s: about as long as the timeout, so that an append
+// goes on over a restart of the server.
 func DefaultRetries() Retries {
-	return Retries{Limit: 5, FirstDelay: 50 * time.Millisecond, LongestDelay: 2 * time.Second}
+	return Retries{Limit: 20, FirstDelay: 50 * time.Millisecond, LongestDelay: 2 * time.Second}
 }
 
 func (r Retries) check() error {
