@@ -46,7 +46,7 @@ type Option func(*settings)
 
 type settings struct {
 	tls                 *TLS
-	token               string
+	token               *string
 	allowPlaintextToken bool
 	timeout             time.Duration
 	retries             Retries
@@ -66,9 +66,9 @@ type TLS struct {
 // WithTLS encrypts the connection; without it, it is plaintext.
 func WithTLS(tls TLS) Option { return func(s *settings) { s.tls = &tls } }
 
-// WithToken sends a bearer token with every call. In plaintext to anywhere but loopback or a Unix socket it is refused,
-// unless AllowPlaintextToken is given.
-func WithToken(token string) Option { return func(s *settings) { s.token = token } }
+// WithToken sends a bearer token with every call: visible ASCII, and not empty. In plaintext to anywhere but loopback or a
+// Unix socket it is refused, unless AllowPlaintextToken is given.
+func WithToken(token string) Option { return func(s *settings) { s.token = &token } }
 
 // AllowPlaintextToken lets a token cross a network where everyone on the way can read it.
 func AllowPlaintextToken() Option { return func(s *settings) { s.allowPlaintextToken = true } }
@@ -150,14 +150,14 @@ func (s *settings) dialing(target string, local bool) ([]grpc.DialOption, error)
 		// A proxy from the environment is for others' servers, never for this machine's own.
 		options = append(options, grpc.WithNoProxy())
 	}
-	if s.token != "" {
-		if strings.ContainsFunc(s.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, usage("the token holds a character that no header can carry, such as a line end")
+	if s.token != nil {
+		if *s.token == "" || strings.ContainsFunc(*s.token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, usage("the token is empty, or holds a character that no header can carry, such as a line end")
 		}
 		if s.tls == nil && !local && !s.allowPlaintextToken {
 			return nil, usage("the token would go to %s in plaintext; use TLS, or allow it with AllowPlaintextToken", target)
 		}
-		options = append(options, grpc.WithPerRPCCredentials(bearer(s.token)))
+		options = append(options, grpc.WithPerRPCCredentials(bearer(*s.token)))
 	}
 	return options, nil
 }
@@ -180,7 +180,7 @@ func (t *TLS) credentials() (credentials.TransportCredentials, error) {
 	if t.Cert != "" {
 		own, err := tls.LoadX509KeyPair(t.Cert, t.Key)
 		if err != nil {
-			return nil, usage("tls: %v", err)
+			return nil, usage("tls: the certificate %s with the key %s: %v", t.Cert, t.Key, err)
 		}
 		config.Certificates = []tls.Certificate{own}
 	}

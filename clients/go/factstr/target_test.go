@@ -4,6 +4,9 @@ package factstr
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -44,11 +47,33 @@ func TestWhatCannotBeMeantIsWrongUsage(t *testing.T) {
 	for name, options := range map[string][]Option{
 		"a token in plaintext":          {WithToken("secret")},
 		"a token with a line end":       {WithToken("secret\n"), WithTLS(TLS{})},
+		"a token with a blank":          {WithToken("a secret"), WithTLS(TLS{})},
+		"a token beyond ASCII":          {WithToken("tökén"), WithTLS(TLS{})},
+		"an empty token":                {WithToken(""), WithTLS(TLS{})},
 		"a certificate without its key": {WithTLS(TLS{Cert: "cert.pem"})},
 		"a negative timeout":            {WithTimeout(-1)},
 		"negative retries":              {WithRetries(Retries{Limit: -1})},
 	} {
 		if _, err := Connect("facts.example:50051", options...); !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAFileThatCannotBeMeantIsNamed(t *testing.T) {
+	blank := filepath.Join(t.TempDir(), "blank.pem")
+	if err := os.WriteFile(blank, []byte("no certificate\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(t.TempDir(), "missing.pem")
+	for name, files := range map[string]TLS{
+		"no authority":        {CA: blank},
+		"missing authorities": {CA: missing},
+		"no certificate":      {Cert: blank, Key: blank},
+		"a missing key":       {Cert: blank, Key: missing},
+	} {
+		_, err := Connect("facts.example:50051", WithTLS(files))
+		if !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), files.CA+files.Key) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -29,8 +29,8 @@ func (a *adapter) connect(r *request) (any, error) {
 		}
 		options = append(options, factstr.WithTLS(factstr.TLS(files)))
 	}
-	if r.Token != "" {
-		options = append(options, factstr.WithToken(r.Token))
+	if r.Token != nil {
+		options = append(options, factstr.WithToken(*r.Token))
 	}
 	if r.AllowPlaintextToken {
 		options = append(options, factstr.AllowPlaintextToken())

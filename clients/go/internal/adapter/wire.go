@@ -24,7 +24,7 @@ type request struct {
 	Stream                 string          `json:"stream"`
 	Target                 string          `json:"target"`
 	TLS                    json.RawMessage `json:"tls"`
-	Token                  string          `json:"token"`
+	Token                  *string         `json:"token"`
 	AllowPlaintextToken    bool            `json:"allow_plaintext_token"`
 	TimeoutMS              *float64        `json:"timeout_ms"`
 	Retries                *retries        `json:"retries"`
