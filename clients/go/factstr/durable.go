@@ -104,7 +104,7 @@ func (s *Store) streamToDurable(
 // noticed that the one before was interrupted, and hold this consumer's own lease; and where a new name starts is no
 // matter for an old one.
 func (s *Store) consume(
-	ctx context.Context, name string, giveUpAfter time.Duration,
+	ctx context.Context, name string, giveUpAfter *time.Duration,
 	open func(ctx context.Context, again bool) (func() (message, error), error),
 ) (*DurableStream, error) {
 	stream := &DurableStream{name: name}

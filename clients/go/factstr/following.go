@@ -60,7 +60,7 @@ type following struct {
 	// begin takes in the message that a call begins with, and returns how often one comes from then on; false for any
 	// other message. It is called with `state` locked.
 	begin       func(message) (heartbeat time.Duration, isBeginning bool, err error)
-	giveUpAfter time.Duration
+	giveUpAfter *time.Duration
 
 	// Held by who reads, and so are these.
 	reading   sync.Mutex
@@ -90,6 +90,9 @@ func (f *following) follow(ctx context.Context, s *Store, open opener) error {
 	f.heartbeat = usualHeartbeat
 	f.closed = closed("stream")
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	if f.giveUpAfter != nil && *f.giveUpAfter <= 0 {
+		return usage("the stream is to be given up after %v; it must be positive", *f.giveUpAfter)
+	}
 	// The stream ends with its store; and once it has ended, the store knows nothing of it any more.
 	forget := context.AfterFunc(s.open, func() { f.end(closed("store")) })
 	context.AfterFunc(f.ctx, func() { forget() })

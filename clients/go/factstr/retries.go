@@ -70,9 +70,9 @@ type attempts struct {
 	timeout time.Duration
 
 	// lasting is of what belongs to a stream: a defect of the server ends it, because nobody waits for ever for one to
-	// pass. The deadline is giveUpAfter from the first failure on, where that is not 0.
+	// pass. The deadline is giveUpAfter from the first failure on, where there is one.
 	lasting     bool
-	giveUpAfter time.Duration
+	giveUpAfter *time.Duration
 
 	repetitions int
 	// Whether an attempt before may have committed, so that a later failure must not say that nothing was.
@@ -84,14 +84,14 @@ func (s *Store) attempts(ctx context.Context, effect effect) *attempts {
 	a := &attempts{store: s, effect: effect, limit: s.retries.Limit}
 	if deadline, ok := ctx.Deadline(); ok {
 		a.deadline = deadline
-	} else if s.timeout > 0 {
+	} else {
 		a.deadline = time.Now().Add(s.timeout)
 	}
 	return a
 }
 
 // lastingAttempts returns those of a call that belongs to a stream, of which only time is the limit.
-func (s *Store) lastingAttempts(giveUpAfter time.Duration) *attempts {
+func (s *Store) lastingAttempts(giveUpAfter *time.Duration) *attempts {
 	return &attempts{store: s, limit: math.MaxInt, timeout: s.timeout, lasting: true, giveUpAfter: giveUpAfter}
 }
 
@@ -153,8 +153,8 @@ func (a *attempts) cutOff(ctx context.Context, failure *Error) error {
 
 // delayAfter returns how long to wait after a failure, and whether there is another attempt at all.
 func (a *attempts) delayAfter(failure *Error) (time.Duration, bool) {
-	if a.giveUpAfter > 0 && a.deadline.IsZero() {
-		a.deadline = time.Now().Add(a.giveUpAfter)
+	if a.giveUpAfter != nil && a.deadline.IsZero() {
+		a.deadline = time.Now().Add(*a.giveUpAfter)
 	}
 	repeat := a.repetitions < a.limit && a.mayRepeat(failure) || a.store.hasEndedLease(failure)
 	delay := max(a.store.retries.delay(a.repetitions), failure.RetryDelay)

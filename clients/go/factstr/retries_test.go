@@ -137,6 +137,22 @@ func TestAClosedStoreSendsNothing(t *testing.T) {
 	}
 }
 
+func TestWhatCannotPassIsWrongUsage(t *testing.T) {
+	store := testStore(t)
+	for _, giveUpAfter := range []time.Duration{0, -1} {
+		if _, err := store.StreamAll(t.Context(), GiveUpAfter(giveUpAfter)); !errors.Is(err, ErrUsage) {
+			t.Errorf("a stream given up after %v: %v", giveUpAfter, err)
+		}
+		if _, err := store.StreamAllDurable(t.Context(), "name", GiveUpAfter(giveUpAfter)); !errors.Is(err, ErrUsage) {
+			t.Errorf("a durable stream given up after %v: %v", giveUpAfter, err)
+		}
+	}
+	decision := func(Context) ([]Event, error) { return nil, nil }
+	if _, err := store.Decide(t.Context(), Everything(), decision, Attempts(0)); !errors.Is(err, ErrUsage) {
+		t.Error(err)
+	}
+}
+
 func TestANegativeDelayIsNone(t *testing.T) {
 	if failure := failureOf(refusal(t, codes.ResourceExhausted, "SERVER_BUSY", -time.Second), false); failure.RetryDelay != 0 {
 		t.Errorf("it is %v", failure.RetryDelay)

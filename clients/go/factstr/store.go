@@ -74,7 +74,7 @@ func WithToken(token string) Option { return func(s *settings) { s.token = &toke
 func AllowPlaintextToken() Option { return func(s *settings) { s.allowPlaintextToken = true } }
 
 // WithTimeout bounds each call whose context has no deadline, its repetitions included; of a query, each wait for the
-// server. The default is 30 s; 0 is no bound.
+// server. It must be positive; the default is 30 s.
 func WithTimeout(timeout time.Duration) Option { return func(s *settings) { s.timeout = timeout } }
 
 // WithRetries says how failed calls are repeated; the default is DefaultRetries.
@@ -91,8 +91,8 @@ func Connect(target string, options ...Option) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.timeout < 0 {
-		return nil, usage("the timeout is %v; it must not be negative", s.timeout)
+	if s.timeout <= 0 {
+		return nil, usage("the timeout is %v; it must be positive", s.timeout)
 	}
 	if err := s.retries.check(); err != nil {
 		return nil, err

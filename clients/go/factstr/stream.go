@@ -31,7 +31,7 @@ type streamSettings struct {
 	atHead            bool
 	maxUnacknowledged uint32
 	waitForLease      bool
-	giveUpAfter       time.Duration
+	giveUpAfter       *time.Duration
 	stopWhenCaughtUp  bool
 }
 
@@ -47,13 +47,13 @@ func After(sequenceNumber uint64) StreamOption {
 	return option(func(s *streamSettings) { s.after = &sequenceNumber })
 }
 
-// GiveUpAfter ends a stream that is interrupted and has not come further for so long. Without it, it is taken up again
-// for as long as it takes.
+// GiveUpAfter ends a stream that is interrupted and has not come further for so long, which must be positive. Without it,
+// it is taken up again for as long as it takes.
 func GiveUpAfter(duration time.Duration) interface {
 	StreamOption
 	DurableOption
 } {
-	return option(func(s *streamSettings) { s.giveUpAfter = duration })
+	return option(func(s *streamSettings) { s.giveUpAfter = &duration })
 }
 
 // StartAfter is where a new name starts: strictly after a sequence number. Without it, before the first fact.

@@ -52,7 +52,10 @@ func TestWhatCannotBeMeantIsWrongUsage(t *testing.T) {
 		"an empty token":                {WithToken(""), WithTLS(TLS{})},
 		"a certificate without its key": {WithTLS(TLS{Cert: "cert.pem"})},
 		"a negative timeout":            {WithTimeout(-1)},
+		"no timeout":                    {WithTimeout(0)},
 		"negative retries":              {WithRetries(Retries{Limit: -1})},
+		"a negative first delay":        {WithRetries(Retries{FirstDelay: -1})},
+		"a negative longest delay":      {WithRetries(Retries{LongestDelay: -1})},
 	} {
 		if _, err := Connect("facts.example:50051", options...); !errors.Is(err, ErrUsage) {
 			t.Errorf("%s: %v", name, err)
