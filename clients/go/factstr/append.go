@@ -102,11 +102,7 @@ func appended[Request proto.Message](
 	if size > maxRequestBytes {
 		return AppendResult{}, tooLarge(size)
 	}
-	effect := effectOnce
-	if *key == "" {
-		effect = effectTwice
-	}
-	response, err := call(ctx, s.attempts(ctx, effect), method, request)
+	response, err := call(ctx, s.appendAttempts(ctx), method, request)
 	if err != nil {
 		var failure *Error
 		if errors.As(err, &failure) && failure.Kind == ErrOutcomeUnknown {

@@ -296,7 +296,7 @@ func (f *following) newAttempts() *attempts {
 		return f.store.lastingAttempts(f.giveUpAfter)
 	}
 	// A call like any other. The deadline of the context is not the opening's: the stream lasts until then.
-	return f.store.attempts(context.WithoutCancel(f.ctx), effectNone)
+	return f.store.attempts(context.WithoutCancel(f.ctx))
 }
 
 // beganOn takes in the log that a call has begun on, which must be the first one. Call it with `state` locked.

@@ -40,7 +40,7 @@ func (s *Store) Project(
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestLastAcknowledging)
 			defer cancel()
 			// Whether that fails too is no matter: it is handled again then.
-			_, _ = stream.acknowledge(last, *handled, s.attempts(last, effectNone))
+			_, _ = stream.acknowledge(last, *handled, s.attempts(last))
 		}
 	}()
 	acknowledgedAt := time.Now()

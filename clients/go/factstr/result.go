@@ -129,7 +129,7 @@ func (r *QueryResult) Records() iter.Seq2[EventRecord, error] {
 
 // advance takes in the next message, through as many calls as it takes; io.EOF at the end.
 func (r *QueryResult) advance() error {
-	attempts := r.store.attempts(r.ctx, effectNone)
+	attempts := r.store.attempts(r.ctx)
 	if err := attempts.begin(r.ctx); err != nil {
 		return err
 	}

@@ -49,19 +49,12 @@ func doubled(first time.Duration, times int, longest time.Duration) time.Duratio
 	return time.Duration(min(math.Ldexp(float64(first), min(times, 64)), float64(longest)))
 }
 
-// effect is what a repetition of a call could do.
-type effect int
-
-const (
-	effectNone  effect = iota // it reads or acknowledges: done again, it changes nothing
-	effectOnce                // it appends with a key: a repetition commits nothing twice
-	effectTwice               // it appends without a key
-)
-
 // attempts are those of one call, within one deadline.
 type attempts struct {
-	store  *Store
-	effect effect
+	store *Store
+	// appends is of a call that may commit something. A repetition commits nothing twice: an append without a key is one
+	// without repetitions.
+	appends bool
 	// limit is the most repetitions.
 	limit int
 	// deadline is of all together; zero when there is none.
@@ -79,14 +72,21 @@ type attempts struct {
 	inDoubt bool
 }
 
-// attempts returns those of an ordinary call.
-func (s *Store) attempts(ctx context.Context, effect effect) *attempts {
-	a := &attempts{store: s, effect: effect, limit: s.retries.Limit}
+// attempts returns those of an ordinary call that reads or acknowledges.
+func (s *Store) attempts(ctx context.Context) *attempts {
+	a := &attempts{store: s, limit: s.retries.Limit}
 	if deadline, ok := ctx.Deadline(); ok {
 		a.deadline = deadline
 	} else {
 		a.deadline = time.Now().Add(s.timeout)
 	}
+	return a
+}
+
+// appendAttempts returns those of an append.
+func (s *Store) appendAttempts(ctx context.Context) *attempts {
+	a := s.attempts(ctx)
+	a.appends = true
 	return a
 }
 
@@ -121,7 +121,7 @@ func (a *attempts) begin(ctx context.Context) error {
 
 // pause waits after a failed attempt until the next, or returns the failure when there is none.
 func (a *attempts) pause(ctx context.Context, err error) error {
-	failure := a.judged(failureOf(err, a.effect != effectNone))
+	failure := a.judged(failureOf(err, a.appends))
 	if ctx.Err() != nil || a.store.open.Err() != nil {
 		return a.cutOff(ctx, failure)
 	}
@@ -168,19 +168,17 @@ func (a *attempts) delayAfter(failure *Error) (time.Duration, bool) {
 
 func (a *attempts) mayRepeat(failure *Error) bool {
 	switch failure.Reason {
-	case reasonServerBusy, reasonServerDraining, reasonStoreUnavailable:
+	case reasonServerBusy, reasonServerDraining, reasonStoreUnavailable, reasonOutcomeUnknown:
 		return true
-	case reasonOutcomeUnknown:
-		return a.effect != effectTwice
 	case reasonInternal:
-		return a.effect != effectTwice && !a.lasting
+		return !a.lasting
 	}
 	if _, known := kindsByReason[failure.Reason]; known {
 		return false
 	}
 	switch failure.Code {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal:
-		return a.effect != effectTwice
+		return true
 	default:
 		return false
 	}

@@ -58,7 +58,7 @@ func TestDelaysDoubleUpToTheLongestAndHalfOfThemIsRandom(t *testing.T) {
 func TestTheServersDelayIsKeptAndNoWaitIsBegunThatWouldNotEndInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := testStore(t)
-		attempts := store.attempts(t.Context(), effectNone)
+		attempts := store.attempts(t.Context())
 		began := time.Now()
 		if err := attempts.pause(t.Context(), refusal(t, codes.ResourceExhausted, "SERVER_BUSY", 20*time.Second)); err != nil {
 			t.Fatal(err)
@@ -77,11 +77,10 @@ func TestWhatTheCallerCancelsIsNotRepeated(t *testing.T) {
 	store := testStore(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, effect := range []effect{effectNone, effectOnce} {
-		attempts := store.attempts(ctx, effect)
+	for _, attempts := range []*attempts{store.attempts(ctx), store.appendAttempts(ctx)} {
 		err := attempts.pause(ctx, status.Error(codes.Canceled, "context canceled"))
-		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrOutcomeUnknown) != (effect == effectOnce) {
-			t.Errorf("%d: %v", effect, err)
+		if !errors.Is(err, context.Canceled) || errors.Is(err, ErrOutcomeUnknown) != attempts.appends {
+			t.Errorf("appends %v: %v", attempts.appends, err)
 		}
 	}
 	_, err := store.Append(ctx, []Event{{EventType: "a"}})
@@ -101,7 +100,7 @@ func TestACallThatIsCancelledWhileItWaitsEndsAtOnce(t *testing.T) {
 				failure = refusal(t, codes.Unknown, "APPEND_OUTCOME_UNKNOWN", 10*time.Second)
 			}
 			began := time.Now()
-			err := store.attempts(ctx, effectOnce).pause(ctx, failure)
+			err := store.appendAttempts(ctx).pause(ctx, failure)
 			if time.Since(began) != time.Second || !errors.Is(err, context.Canceled) || errors.Is(err, ErrOutcomeUnknown) != doubt {
 				t.Errorf("after %v: %v", time.Since(began), err)
 			}
@@ -114,10 +113,10 @@ func TestAContextsDeadlineTakesThePlaceOfTheTimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	if end := store.attempts(ctx, effectNone).attemptEnd(); end != deadline {
+	if end := store.attempts(ctx).attemptEnd(); end != deadline {
 		t.Fatalf("it ends at %v", end)
 	}
-	if end := store.attempts(t.Context(), effectNone).attemptEnd(); time.Until(end) > time.Second {
+	if end := store.attempts(t.Context()).attemptEnd(); time.Until(end) > time.Second {
 		t.Fatalf("it ends at %v", end)
 	}
 }
@@ -180,7 +179,7 @@ func TestTheCauseOfTheCallersContextIsNeverTakenForTheOutcome(t *testing.T) {
 			store := testStore(t)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			time.AfterFunc(time.Second, func() { cancel(cause) })
-			err := store.attempts(ctx, effectOnce).pause(ctx, refusal(t, codes.Unknown, "APPEND_OUTCOME_UNKNOWN", 10*time.Second))
+			err := store.appendAttempts(ctx).pause(ctx, refusal(t, codes.Unknown, "APPEND_OUTCOME_UNKNOWN", 10*time.Second))
 			if !errors.Is(err, ErrOutcomeUnknown) || !errors.Is(err, context.Canceled) || errors.Is(err, cause) {
 				t.Errorf("%s, an append in doubt: %v", name, err)
 			}
