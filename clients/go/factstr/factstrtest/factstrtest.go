@@ -66,10 +66,7 @@ func (s *Server) Connect(options ...factstr.Option) *factstr.Store {
 // Run starts a server for more than one test, as in a TestMain, and returns what factstr.Connect takes. The server ends
 // when its standard input does, so when it is stopped, and also when this process is killed.
 func Run() (target string, stop func(), err error) {
-	process, err := command()
-	if err != nil {
-		return "", nil, err
-	}
+	process := command()
 	stdin, err := process.StdinPipe()
 	if err != nil {
 		return "", nil, fmt.Errorf("factstrtest: %w", err)
@@ -78,7 +75,10 @@ func Run() (target string, stop func(), err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("factstrtest: %w", err)
 	}
-	if err := process.Start(); err != nil {
+	if err := process.Start(); errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return "", nil, fmt.Errorf("factstrtest: there is no %s: install factstr-server, or name its command in FACTSTR_SERVER",
+			process.Args[0])
+	} else if err != nil {
 		return "", nil, fmt.Errorf("factstrtest: %w", err)
 	}
 	exited := make(chan struct{})
@@ -113,16 +113,16 @@ func Run() (target string, stop func(), err error) {
 	return target, func() { end(stopTime) }, nil
 }
 
-func command() (*exec.Cmd, error) {
-	words := strings.Fields(cmp.Or(os.Getenv("FACTSTR_SERVER"), "factstr-server"))
+func command() *exec.Cmd {
+	words := strings.Fields(os.Getenv("FACTSTR_SERVER"))
 	if len(words) == 0 {
-		return nil, errors.New("factstrtest: FACTSTR_SERVER is blank")
+		words = []string{"factstr-server"}
 	}
 	words = append(words, "--store", "memory:", "--listen", "127.0.0.1:0", "--log-format", "text", "--stop-at-eof")
 	process := exec.Command(words[0], words[1:]...)
 	// Only these flags say how it runs.
 	process.Env = slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "FACTSTR_") })
-	return process, nil
+	return process
 }
 
 // readTarget reads the log until the server says where it listens.

@@ -94,8 +94,19 @@ func TestAServerThatDoesNotStartSaysWhy(t *testing.T) {
 	if _, _, err := factstrtest.Run(); err == nil || !strings.Contains(err.Error(), "the server did not start") {
 		t.Fatalf("it is %v", err)
 	}
-	t.Setenv("FACTSTR_SERVER", "no-such-program")
-	if _, _, err := factstrtest.Run(); err == nil {
-		t.Fatal("it started")
+}
+
+func TestACommandThatIsNotThereIsNamed(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for command, missing := range map[string]string{
+		"":                   "factstr-server",
+		"no-such-program -v": "no-such-program",
+		"/nowhere/server":    "/nowhere/server",
+	} {
+		t.Setenv("FACTSTR_SERVER", command)
+		_, _, err := factstrtest.Run()
+		if err == nil || !strings.Contains(err.Error(), "there is no "+missing+": install factstr-server, or name its command in") {
+			t.Errorf("%q: %v", command, err)
+		}
 	}
 }
