@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,6 +144,22 @@ func TestASilentServerIsLeftAfterThreeHeartbeatsAndFiveSeconds(t *testing.T) {
 		}
 		if waited := time.Since(began); waited < 8*time.Second || waited > 9*time.Second {
 			t.Errorf("it was left after %v", waited)
+		}
+	})
+}
+
+func TestAStreamThatIsGivenUpSaysHowItWasInterrupted(t *testing.T) {
+	server := &script{}
+	server.calls = append(server.calls, func(_ *factstrv1.StreamAllRequest, out responses) error { return begin(out) })
+	play(t, server, func(t *testing.T, store *Store) {
+		stream, err := store.StreamAll(t.Context(), GiveUpAfter(time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		_, err = stream.Next(t.Context())
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "the stream ended without a reason") {
+			t.Errorf("it is %v", err)
 		}
 	})
 }
