@@ -245,12 +245,9 @@ func (f *following) take(received message) error {
 		return nil
 	}
 	if durable, ok := received.(*factstrv1.DurableStreamResponse); ok && durable.GetWaiting() != nil {
-		f.isWaiting = true
-		if !f.hasStarted {
-			// Whoever is told to wait for a first lease does so as lastingly as who has it.
-			f.isLasting = true
-			f.attempts = nil
-		}
+		// Whoever is told to wait for a lease is alive, and does so as lastingly as who has it.
+		f.isWaiting, f.isLasting = true, true
+		f.attempts = nil
 	}
 	before := f.position
 	if caughtUp := received.GetCaughtUp(); caughtUp != nil {
