@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -106,7 +108,8 @@ impl ConnectOptions {
     /// # Errors
     ///
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when the target is no address or has no port, when the token would
-    /// go to another machine in plaintext, and when a file of the TLS cannot be read or holds nothing of use.
+    /// go to another machine in plaintext or no header can carry it, and when a file of the TLS cannot be read or
+    /// holds nothing of use.
     ///
     /// # Panics
     ///
@@ -162,6 +165,9 @@ impl Tls {
     }
 
     /// Trusts the authorities in this file instead.
+    ///
+    /// The server must show a certificate that one of them has signed, and not an authority's own: rustls refuses that
+    /// at each call (`CaUsedAsEndEntity`), as of a self-signed certificate that says `CA:TRUE`.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca = Some(file.into());
         self
@@ -183,7 +189,7 @@ impl Tls {
         let config =
             ClientTlsConfig::new().domain_name(self.server_name.as_deref().unwrap_or(host)).timeout(CONNECT_TIMEOUT);
         let config = match &self.ca {
-            Some(file) => config.ca_certificate(Certificate::from_pem(read(file)?)),
+            Some(file) => config.ca_certificate(authorities(file)?),
             None => config.with_native_roots(),
         };
         Ok(match &self.cert_and_key {
@@ -193,15 +199,29 @@ impl Tls {
     }
 }
 
+/// Tonic would trust nobody where there is none.
+fn authorities(file: &Path) -> Result<Certificate, Error> {
+    let pem = read(file)?;
+    if let Err(error) = CertificateDer::from_pem_slice(&pem) {
+        let message = format!("{} holds no certificate (PEM): {error}", file.display());
+        return Err(Error::usage(message).with_source(error));
+    }
+    Ok(Certificate::from_pem(pem))
+}
+
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
     fs::read(file)
         .map_err(|error| Error::usage(format!("{} cannot be read: {error}", file.display())).with_source(error))
 }
 
 fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {
-    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
-        .parse()
-        .map_err(|error| Error::usage("the token holds what no header can: a line break, say").with_source(error))?;
+    const MESSAGE: &str = "the token is empty, or holds a character that no header can carry, such as a line end; give \
+                           it as `factstr-server token new` has told it, or none";
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::usage(MESSAGE));
+    }
+    let mut value: MetadataValue<Ascii> =
+        format!("Bearer {token}").parse().map_err(|error| Error::usage(MESSAGE).with_source(error))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -273,4 +293,32 @@ fn unix_channel(_: &Endpoint, path: PathBuf) -> Result<Channel, Error> {
 
 fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn refused(options: ConnectOptions) -> String {
+        let error = options.connect("localhost:1").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        error.message().to_owned()
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused_and_not_told() {
+        for token in ["", "secret\n", "two words", "tökén", "\u{7f}"] {
+            let message = refused(ConnectOptions::new().token(token));
+            assert!(token.is_empty() || !message.contains(token), "{message}");
+        }
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_refused_by_the_name_of_their_file() {
+        for file in ["Cargo.toml", "nowhere.pem", "src"] {
+            let message = refused(ConnectOptions::new().tls(Tls::new().ca(file)));
+            assert!(message.starts_with(file), "{message}");
+        }
+    }
 }
