@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::error::{Error, ErrorKind};
 use crate::event::{AppendResult, Event};
 use crate::query::EventQuery;
-use crate::retry::Effect;
+use crate::retry::{Effect, check_time};
 use crate::store::EventStore;
 use crate::v1;
 
@@ -62,6 +62,7 @@ impl<'a> Append<'a> {
     }
 
     async fn send(self) -> Result<AppendResult, Error> {
+        check_time("timeout", self.timeout)?;
         let has_callers_key = self.idempotency_key.is_some();
         let idempotency_key = key(self.idempotency_key, self.store)?;
         let attempts = self.store.attempts(Effect::Append, self.timeout);

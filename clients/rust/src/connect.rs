@@ -15,7 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use crate::error::Error;
-use crate::retry::Retries;
+use crate::retry::{Retries, check_time};
 use crate::store::EventStore;
 use crate::target::Target;
 
@@ -108,14 +108,15 @@ impl ConnectOptions {
     /// # Errors
     ///
     /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) when the target is no address or has no port, when the token would
-    /// go to another machine in plaintext or no header can carry it, and when a file of the TLS cannot be read or
-    /// holds nothing of use.
+    /// go to another machine in plaintext or no header can carry it, when a file of the TLS cannot be read or holds
+    /// nothing of use, and when the timeout is zero.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
     pub fn connect(self, target: &str) -> Result<EventStore, Error> {
         let address: Target = target.parse()?;
+        check_time("timeout", Some(self.timeout))?;
         if self.token.is_some() && self.tls.is_none() && !address.is_local() && !self.allow_plaintext_token {
             return Err(Error::usage(format!(
                 "the token would go to {target} in plaintext; use TLS, or allow it with allow_plaintext_token"
@@ -312,6 +313,11 @@ mod tests {
             let message = refused(ConnectOptions::new().token(token));
             assert!(token.is_empty() || !message.contains(token), "{message}");
         }
+    }
+
+    #[test]
+    fn a_timeout_that_is_none_is_refused() {
+        assert!(refused(ConnectOptions::new().timeout(Duration::ZERO)).starts_with("timeout"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl<'a, D> Decide<'a, D> {
         Self { store, query, decision, attempts: 10, timeout: None }
     }
 
-    /// Decides at most so often: 10 unless set, and at least once.
+    /// Decides at most so often: 10 unless set. 0 is wrong usage.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -71,6 +71,9 @@ impl<'a, D> Decide<'a, D> {
         D: FnMut(&Context) -> Result<Vec<Event>, E>,
         E: From<Error>,
     {
+        if self.attempts == 0 {
+            return Err(Error::usage("attempts is 0; a decision takes at least one").into());
+        }
         let mut attempt = 1;
         loop {
             let context = Query::new(self.store, self.query.clone()).maybe_timeout(self.timeout).context().await?;

@@ -16,6 +16,7 @@ use crate::following::{Content, Following, Resumption, Source, Started};
 use crate::incoming::Opening;
 use crate::live_stream::records;
 use crate::query::EventQuery;
+use crate::retry::check_time;
 use crate::store::EventStore;
 use crate::v1;
 use crate::v1::{durable_stream_response, stream_all_durable_request, stream_to_durable_request};
@@ -121,7 +122,8 @@ impl<'a> IntoFuture for StreamDurable<'a> {
         let acknowledger = Acknowledger::new(store.clone(), request.name.clone(), self.give_up_after);
         let following = Following::new(Durable { store, request, acknowledger }, None, resumption);
         let mut stream = DurableStream { following };
-        Box::pin(async {
+        Box::pin(async move {
+            check_time("give_up_after", self.give_up_after)?;
             poll_fn(|context| stream.following.poll_open(context)).await?;
             stream.shared().set_open(true);
             Ok(stream)

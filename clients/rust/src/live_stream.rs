@@ -15,6 +15,7 @@ use crate::event::EventRecord;
 use crate::following::{Content, Following, Resumption, Source, Started};
 use crate::incoming::Opening;
 use crate::query::EventQuery;
+use crate::retry::check_time;
 use crate::store::EventStore;
 use crate::v1;
 use crate::v1::stream_response;
@@ -75,7 +76,8 @@ impl<'a> IntoFuture for Follow<'a> {
         let source = Live { store: self.store.clone(), followed: self.followed };
         let resumption = Resumption::new(self.store.clone(), self.give_up_after);
         let mut following = Following::new(source, self.after, resumption);
-        Box::pin(async {
+        Box::pin(async move {
+            check_time("give_up_after", self.give_up_after)?;
             poll_fn(|context| following.poll_open(context)).await?;
             Ok(LiveStream { following })
         })

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Context, EventRecord};
 use crate::incoming::{Incoming, Received};
 use crate::query::EventQuery;
-use crate::retry::{Attempts, Effect, may_repeat};
+use crate::retry::{Attempts, Effect, check_time, may_repeat};
 use crate::store::{EventStore, no_answer};
 use crate::v1;
 
@@ -104,6 +104,7 @@ impl<'a> IntoFuture for Query<'a> {
             is_over: false,
         };
         Box::pin(async {
+            check_time("timeout", result.timeout)?;
             poll_fn(|context| result.poll_part(context)).await?;
             Ok(result)
         })

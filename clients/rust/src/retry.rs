@@ -12,10 +12,10 @@ use crate::error::{Error, ErrorKind};
 /// How often a failed call is repeated, and how long it waits before.
 ///
 /// The delay is doubled each time, and half of it is random. One that the server asks for is kept. Nothing is repeated
-/// beyond the call's timeout. [`Retries::none`] repeats nothing.
+/// beyond the call's timeout, which all of them take together: an append survives that its server is restarted. [`Retries::none`] repeats nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
-    /// At most so many repetitions of a call: 5.
+    /// At most so many repetitions of a call: 20.
     pub limit: u32,
     /// Before the first of them: 50 ms.
     pub first_delay: Duration,
@@ -40,8 +40,16 @@ impl Retries {
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { limit: 5, first_delay: Duration::from_millis(50), longest_delay: Duration::from_secs(2) }
+        Self { limit: 20, first_delay: Duration::from_millis(50), longest_delay: Duration::from_secs(2) }
     }
+}
+
+/// Refuses a time that is none: it would have gone by before anything is done.
+pub(crate) fn check_time(name: &str, time: Option<Duration>) -> Result<(), Error> {
+    if time.is_some_and(|time| time.is_zero()) {
+        return Err(Error::usage(format!("{name} is zero; it must be longer")));
+    }
+    Ok(())
 }
 
 /// Returns the wait between two attempts to decide, counted from 0.
@@ -184,6 +192,13 @@ mod tests {
             assert!(delays.iter().all(|delay| *delay <= Duration::from_millis(longest)));
             assert!(delays.len() > 1);
         }
+    }
+
+    #[test]
+    fn a_call_is_repeated_for_about_as_long_as_its_usual_timeout() {
+        let usual = Retries::default();
+        let longest: Duration = (0..usual.limit).map(|_| usual.longest_delay).sum();
+        assert!(longest >= Duration::from_secs(30));
     }
 
     #[test]

@@ -140,6 +140,30 @@ async fn a_stream_that_is_over_has_not_caught_up() {
 }
 
 #[tokio::test]
+async fn times_and_attempts_that_are_none_are_wrong_usage() {
+    within(async {
+        // Nobody is there: nothing is sent.
+        let store = factstr_client::connect("localhost:1").unwrap();
+        let (all, none) = (EventQuery::all, Duration::ZERO);
+        let decision = |_: &Context| Ok::<_, Error>(vec![]);
+        let handler = |_: DurableBatch| async { Ok::<_, Error>(()) };
+        for error in [
+            store.append(Event::new("a", 1).unwrap()).timeout(none).await.unwrap_err(),
+            store.query(all()).timeout(none).await.unwrap_err(),
+            store.read_context(all()).timeout(none).await.unwrap_err(),
+            store.decide(all(), decision).timeout(none).await.unwrap_err(),
+            store.decide(all(), decision).attempts(0).await.unwrap_err(),
+            store.stream_all().give_up_after(none).await.unwrap_err(),
+            store.stream_all_durable("d").give_up_after(none).await.unwrap_err(),
+            store.project("p", all(), handler).give_up_after(none).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Usage, "{error:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_stubs_share_the_stores_channel() {
     within(async {
         let server = MemoryServer::start().unwrap();
