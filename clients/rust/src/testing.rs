@@ -34,14 +34,14 @@ pub struct MemoryServer {
 impl MemoryServer {
     /// Starts a server, and returns when it takes calls.
     ///
-    /// The command is `FACTSTR_SERVER`, split into words as a shell does it, or `factstr-server` on the path. It gets
-    /// no other `FACTSTR_` variable of the environment.
+    /// The command is `FACTSTR_SERVER`, split into words as a shell does it; where that is unset or empty,
+    /// `factstr-server` on the path. It gets no `FACTSTR_` variable of the environment.
     ///
     /// # Errors
     ///
     /// When it cannot be started, or ends before it takes calls: with what it has said on standard error.
     pub fn start() -> io::Result<Self> {
-        Self::started_by(&env::var("FACTSTR_SERVER").unwrap_or_else(|_| "factstr-server".to_owned()))
+        Self::started_by(&command_line(env::var("FACTSTR_SERVER").ok()))
     }
 
     fn started_by(line: &str) -> io::Result<Self> {
@@ -54,9 +54,7 @@ impl MemoryServer {
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FACTSTR_")) {
             command.env_remove(name);
         }
-        let mut process = command
-            .spawn()
-            .map_err(|error| io::Error::new(error.kind(), format!("{program} cannot be started: {error}")))?;
+        let mut process = command.spawn().map_err(|error| io::Error::new(error.kind(), no_start(program, &error)))?;
         let errors = process.stderr.take();
         let mut server = Self { process, target: String::new() };
         server.target = address(errors.ok_or(io::ErrorKind::BrokenPipe)?)?;
@@ -83,6 +81,18 @@ impl Drop for MemoryServer {
         }
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+fn command_line(named: Option<String>) -> String {
+    named.filter(|line| !line.is_empty()).unwrap_or_else(|| "factstr-server".to_owned())
+}
+
+fn no_start(program: &str, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound {
+        format!("there is no {program}: install factstr-server, or name its command in FACTSTR_SERVER")
+    } else {
+        format!("{program} cannot be started: {error}")
     }
 }
 
@@ -117,8 +127,25 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_refused() {
-        for line in ["", "'", "nowhere-to-be-found"] {
+        for line in [" ", "'"] {
             assert!(MemoryServer::started_by(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_asked_for() {
+        let error = MemoryServer::started_by("nowhere-to-be-found --fast").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            error.to_string(),
+            "there is no nowhere-to-be-found: install factstr-server, or name its command in FACTSTR_SERVER"
+        );
+    }
+
+    #[test]
+    fn an_empty_command_is_none() {
+        assert_eq!(command_line(None), "factstr-server");
+        assert_eq!(command_line(Some(String::new())), "factstr-server");
+        assert_eq!(command_line(Some("python -m factstr_server".into())), "python -m factstr_server");
     }
 }
