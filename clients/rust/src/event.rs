@@ -104,6 +104,15 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
+    /// Makes the record that an event would become, for tests of what reads records.
+    ///
+    /// It is of 1970: set `occurred_at` where that matters.
+    #[must_use]
+    pub fn new(sequence_number: u64, event: Event) -> Self {
+        let v1::NewEvent { event_type, payload, metadata } = event.0;
+        Self { sequence_number, occurred_at: SystemTime::UNIX_EPOCH, event_type, payload_text: payload, metadata }
+    }
+
     /// Returns the payload as a value, for example a [`serde_json::Value`] or a type of your own.
     ///
     /// # Errors
@@ -166,6 +175,25 @@ pub struct Context {
     pub version: Option<u64>,
 }
 
+impl Context {
+    /// Makes the context of all these facts, oldest first, for tests of decisions: its version is the last one's number.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), factstr_client::Error> {
+    /// use factstr_client::{Context, Event, EventRecord};
+    ///
+    /// let context = Context::new(vec![EventRecord::new(7, Event::new("tool-registered", ())?)]);
+    /// assert_eq!(context.version, Some(7));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn new(records: Vec<EventRecord>) -> Self {
+        let version = records.last().map(|record| record.sequence_number);
+        Self { records, version }
+    }
+}
+
 pub(crate) fn to_json_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
     check_numbers(value)?;
     serde_json::to_string(value)
@@ -196,7 +224,23 @@ mod tests {
     use crate::ErrorKind;
 
     fn record(event: &Event) -> EventRecord {
-        EventRecord::from_message(v1::EventRecord { payload: event.payload_text().to_owned(), ..Default::default() })
+        EventRecord::new(1, event.clone())
+    }
+
+    #[test]
+    fn a_context_can_be_made_as_one_is_read() {
+        let event = Event::new("a", 1).unwrap().with_metadata("desk", "north");
+        let message = v1::EventRecord {
+            sequence_number: 7,
+            event_type: "a".into(),
+            payload: "1".into(),
+            metadata: event.metadata().clone(),
+            ..Default::default()
+        };
+        let made = EventRecord::new(7, event);
+        assert_eq!(made, EventRecord::from_message(message));
+        assert_eq!(Context::new(vec![made.clone()]), Context { records: vec![made], version: Some(7) });
+        assert_eq!(Context::new(vec![]).version, None);
     }
 
     #[test]
