@@ -25,13 +25,14 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     private final Iterator<EventRecord> records = new Records();
     private Iterator<EventRecord> arrived = Collections.emptyIterator();
     private volatile Responses<QueryResponse> responses;
+    private boolean isAtEnd;
     private volatile boolean isClosed;
 
     QueryResult(Calls calls, Reading reading) {
         this.calls = calls;
         this.reading = reading;
         try {
-            // The first message is read now: it names the context version, and an error belongs to the query itself.
+            // Read now: the first message names the context version, and an error belongs to the query itself.
             receive();
         } catch (RuntimeException failure) {
             close();
@@ -87,15 +88,13 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
     }
 
     private final class Records implements Iterator<EventRecord> {
-        private boolean isAtEnd;
-
         @Override
         public boolean hasNext() {
-            while (!isAtEnd && !arrived.hasNext()) {
+            if (!isAtEnd && !arrived.hasNext()) {
                 checkOpen();
-                isAtEnd = !receive();
+                receive();
             }
-            return !isAtEnd;
+            return arrived.hasNext();
         }
 
         @Override
@@ -113,26 +112,29 @@ public final class QueryResult implements Iterable<EventRecord>, AutoCloseable {
         }
     }
 
-    /** Reads the next message; returns false at the end. */
-    private boolean receive() {
+    /** Reads until facts have come, or the end. Only facts are coming further: timeout and repetitions last for all. */
+    private void receive() {
         Attempts attempts = Attempts.ofRead(calls);
-        while (!reading.isDone() || responses != null) {
+        while (!isAtEnd && !arrived.hasNext()) {
             try {
                 QueryResponse message = next(attempts);
-                if (message != null) {
+                if (message == null) {
+                    isAtEnd = true;
+                } else {
                     arrived = reading.take(message).iterator();
                 }
-                return message != null;
             } catch (StatusRuntimeException failed) {
                 responses = null;
                 checkOpen();
-                calls.pause(attempts.delayAfter(failed));
+                isAtEnd = reading.isDone();
+                if (!isAtEnd) {
+                    calls.pause(attempts.delayAfter(failed));
+                }
             } catch (LogDivergedException diverged) {
                 close();
                 throw diverged;
             }
         }
-        return false;
     }
 
     private QueryResponse next(Attempts attempts) {
