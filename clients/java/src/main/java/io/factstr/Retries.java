@@ -13,8 +13,8 @@ import java.util.concurrent.ThreadLocalRandom;
  * @param longestDelay what the doubling stops at
  */
 public record Retries(int limit, Duration firstDelay, Duration longestDelay) {
-    /** At most 5 repetitions, after 50 ms and up to 2 s. */
-    public static final Retries DEFAULT = new Retries(5, Duration.ofMillis(50), Duration.ofSeconds(2));
+    /** At most 20 repetitions, after 50 ms and up to 2 s: about as long as the usual timeout. */
+    public static final Retries DEFAULT = new Retries(20, Duration.ofMillis(50), Duration.ofSeconds(2));
 
     /** No repetition; then no idempotency keys are made either. */
     public static final Retries NONE = DEFAULT.withLimit(0);

@@ -21,6 +21,11 @@ class RetriesTest {
     }
 
     @Test
+    void anOrdinaryRestartIsSurvived() {
+        assertEquals(20, Retries.DEFAULT.limit());
+    }
+
+    @Test
     void noDelayIsTooLongToBeCounted() {
         Retries patient = Retries.DEFAULT.withDelays(Duration.ofDays(1), Duration.ofSeconds(Long.MAX_VALUE));
         assertTrue(
@@ -31,6 +36,15 @@ class RetriesTest {
     @Test
     void negativeNumbersAreWrongUsage() {
         assertThrows(IllegalArgumentException.class, () -> Retries.DEFAULT.withLimit(-1));
+        Duration negative = Duration.ofNanos(-1);
+        assertThrows(IllegalArgumentException.class, () -> Retries.DEFAULT.withDelays(negative, Duration.ZERO));
+        assertThrows(IllegalArgumentException.class, () -> Retries.DEFAULT.withDelays(Duration.ZERO, negative));
+    }
+
+    @Test
+    void aTimeThatCannotPassIsWrongUsage() {
         assertThrows(IllegalArgumentException.class, () -> ConnectOptions.DEFAULT.withTimeout(Duration.ZERO));
+        assertThrows(IllegalArgumentException.class, () -> StreamOptions.DEFAULT.withGiveUpAfter(Duration.ZERO));
+        assertThrows(IllegalArgumentException.class, () -> DurableOptions.DEFAULT.withGiveUpAfter(Duration.ZERO));
     }
 }
