@@ -2,6 +2,7 @@ package io.factstr;
 
 import java.time.Duration;
 import java.util.Optional;
+import java.util.regex.Pattern;
 
 /**
  * How a server is reached, and how calls are bounded and repeated.
@@ -14,16 +15,22 @@ import java.util.Optional;
  */
 public record ConnectOptions(
         Optional<Tls> tls, Optional<String> token, boolean allowPlaintextToken, Duration timeout, Retries retries) {
+    private static final Pattern VISIBLE_ASCII = Pattern.compile("[!-~]+");
+
     /** Plaintext, no token, 30 s for a call, and {@link Retries#DEFAULT}. */
     public static final ConnectOptions DEFAULT =
             new ConnectOptions(Optional.empty(), Optional.empty(), false, Duration.ofSeconds(30), Retries.DEFAULT);
 
     /**
-     * Checks the timeout.
+     * Checks the timeout and the token.
      *
-     * @throws IllegalArgumentException when the timeout is not positive
+     * @throws IllegalArgumentException when the timeout is not positive, or the token not of visible ASCII alone
      */
     public ConnectOptions {
+        if (token.isPresent() && !VISIBLE_ASCII.matcher(token.get()).matches()) {
+            // Without the token, which is a secret. gRPC would log it, and send the call without it.
+            throw new IllegalArgumentException("the token is empty, or holds anything but visible ASCII");
+        }
         Clock.checked("timeout", timeout);
     }
 
@@ -42,6 +49,7 @@ public record ConnectOptions(
      *
      * @param secret sent with every call as {@code authorization: Bearer …}
      * @return the same options with it
+     * @throws IllegalArgumentException when it is empty or holds anything but visible ASCII
      */
     public ConnectOptions withToken(String secret) {
         return new ConnectOptions(tls, Optional.of(secret), allowPlaintextToken, timeout, retries);

@@ -1,6 +1,8 @@
 package io.factstr;
 
 import java.net.InetAddress;
+import java.net.URI;
+import java.net.URISyntaxException;
 import java.net.UnknownHostException;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -17,7 +19,7 @@ record Target(String uri, boolean isLocal) {
 
     static Target parse(String text) {
         if (text.startsWith("unix:/")) {
-            return new Target(text, true);
+            return new Target(socket(text), true);
         }
         Matcher found = HOST_AND_PORT.matcher(text);
         if (!found.matches() || !isPort(Integer.parseInt(found.group(2)))) {
@@ -28,6 +30,16 @@ record Target(String uri, boolean isLocal) {
                 ? v6(host, text).isLoopbackAddress()
                 : host.equals("localhost") || LOOPBACK_V4.matcher(host).matches();
         return new Target("dns:///" + text, isLocal);
+    }
+
+    private static String socket(String text) {
+        try {
+            // As many slashes as one: two would name a host. A space, and what else no URI holds, is escaped.
+            String path = text.substring("unix:".length()).replaceFirst("^/+", "/");
+            return new URI("unix", null, path, null).toASCIIString();
+        } catch (URISyntaxException impossible) {
+            throw new IllegalArgumentException("the target is " + text + "; no socket has such a path", impossible);
+        }
     }
 
     private static boolean isPort(int number) {

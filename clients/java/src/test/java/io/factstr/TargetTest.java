@@ -57,9 +57,20 @@ class TargetTest {
         assertFalse(ConnectOptions.DEFAULT.withToken("secret").toString().contains("secret"));
     }
 
+    @ParameterizedTest
+    @ValueSource(strings = {"", "secret\n", "sec ret", "s\u00e9cret"})
+    void aTokenThatNoHeaderCanCarryIsWrongUsage(String token) {
+        var refused = assertThrows(IllegalArgumentException.class, () -> ConnectOptions.DEFAULT.withToken(token));
+        assertFalse(refused.getMessage().contains("cret"));
+    }
+
     @Test
     void aNameIsLookedUpAndASocketIsNot() {
         assertEquals("dns:///localhost:50051", Target.parse("localhost:50051").uri());
         assertEquals("unix:/run/f.sock", Target.parse("unix:/run/f.sock").uri());
+        assertEquals("unix:/run/f.sock", Target.parse("unix:///run/f.sock").uri());
+        assertEquals(
+                "unix:/run/f%20100%25%C3%A9.sock",
+                Target.parse("unix:/run/f 100%\u00e9.sock").uri());
     }
 }
