@@ -53,8 +53,8 @@ public final class EventStore implements AutoCloseable {
      * @param target {@code host:port}, {@code [v6 address]:port} or (on Linux) {@code unix:/path}
      * @param options how it is reached, and how calls are bounded and repeated
      * @return the store, to be closed
-     * @throws IllegalArgumentException when the target is anything else, or a token would cross a network in plaintext
-     * @throws java.io.UncheckedIOException when a file of TLS cannot be read
+     * @throws IllegalArgumentException when the target is anything else, a token would cross a network in plaintext, or
+     *     a file of TLS cannot be read or holds no certificate
      */
     public static EventStore connect(String target, ConnectOptions options) {
         Target to = Target.parse(target);
@@ -356,13 +356,28 @@ public final class EventStore implements AutoCloseable {
      * @throws X as the handler has thrown it: what was handled before is acknowledged, that batch is not
      */
     public <X extends Exception> void project(String name, EventQuery query, BatchHandler<X> handler) throws X {
-        try (DurableStream stream = streamToDurable(name, query, DurableOptions.DEFAULT)) {
+        project(name, query, DurableOptions.DEFAULT, handler);
+    }
+
+    /**
+     * Does what {@link #project(String, EventQuery, BatchHandler)} does, with options of its stream.
+     *
+     * @param <X> what the handler throws
+     * @param name 1 to 200 characters
+     * @param query selects the facts; bound to the name
+     * @param options where a new name starts, and whether to wait for the lease
+     * @param handler takes in a batch
+     * @throws X as the handler has thrown it: what was handled before is acknowledged, that batch is not
+     */
+    public <X extends Exception> void project(
+            String name, EventQuery query, DurableOptions options, BatchHandler<X> handler) throws X {
+        try (DurableStream stream = streamToDurable(name, query, options)) {
             stream.project(handler);
         }
     }
 
     /**
-     * Does what {@link #project} does up to the head of the log, and returns when all of that is handled and
+     * Does what {@link #project(String, EventQuery, BatchHandler)} does up to the head of the log, and returns when all of that is handled and
      * acknowledged.
      *
      * @param <X> what the handler throws
@@ -373,7 +388,22 @@ public final class EventStore implements AutoCloseable {
      */
     public <X extends Exception> void projectUntilCaughtUp(String name, EventQuery query, BatchHandler<X> handler)
             throws X {
-        try (DurableStream stream = streamToDurable(name, query, DurableOptions.DEFAULT)) {
+        projectUntilCaughtUp(name, query, DurableOptions.DEFAULT, handler);
+    }
+
+    /**
+     * Does what {@link #projectUntilCaughtUp(String, EventQuery, BatchHandler)} does, with options of its stream.
+     *
+     * @param <X> what the handler throws
+     * @param name 1 to 200 characters
+     * @param query selects the facts; bound to the name
+     * @param options where a new name starts, and whether to wait for the lease
+     * @param handler takes in a batch
+     * @throws X as the handler has thrown it: what was handled before is acknowledged, that batch is not
+     */
+    public <X extends Exception> void projectUntilCaughtUp(
+            String name, EventQuery query, DurableOptions options, BatchHandler<X> handler) throws X {
+        try (DurableStream stream = streamToDurable(name, query, options)) {
             stream.projectUntilCaughtUp(handler);
         }
     }

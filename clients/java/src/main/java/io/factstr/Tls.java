@@ -2,11 +2,13 @@ package io.factstr;
 
 import io.grpc.ChannelCredentials;
 import io.grpc.TlsChannelCredentials;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.cert.CertificateException;
+import java.security.cert.CertificateFactory;
 
 /**
  * How to verify the server, and how to show who is calling. Each file is PEM; what is null is left to the system.
@@ -64,19 +66,34 @@ public record Tls(Path ca, Path cert, Path key, String serverName) {
 
     ChannelCredentials credentials() {
         TlsChannelCredentials.Builder credentials = TlsChannelCredentials.newBuilder();
+        Path file = ca;
         try {
             if (ca != null) {
-                credentials.trustManager(ca.toFile());
+                credentials.trustManager(certificates(ca));
             }
             if (cert != null) {
-                try (InputStream certificate = Files.newInputStream(cert);
-                        InputStream privateKey = PrivateKeys.read(key)) {
-                    credentials.keyManager(certificate, privateKey);
-                }
+                file = cert;
+                InputStream certificate = certificates(cert);
+                file = key;
+                credentials.keyManager(certificate, PrivateKeys.read(key));
             }
         } catch (IOException unreadable) {
-            throw new UncheckedIOException("a file of TLS cannot be read", unreadable);
+            throw new IllegalArgumentException("a file of TLS cannot be read: " + file, unreadable);
         }
         return credentials.build();
+    }
+
+    private static InputStream certificates(Path file) throws IOException {
+        byte[] pem = Files.readAllBytes(file);
+        CertificateException reason = null;
+        try {
+            CertificateFactory factory = CertificateFactory.getInstance("X.509");
+            if (!factory.generateCertificates(new ByteArrayInputStream(pem)).isEmpty()) {
+                return new ByteArrayInputStream(pem);
+            }
+        } catch (CertificateException damaged) {
+            reason = damaged;
+        }
+        throw new IllegalArgumentException("a file of TLS holds no certificate: " + file, reason);
     }
 }
