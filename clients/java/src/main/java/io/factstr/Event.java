@@ -15,12 +15,14 @@ public record Event(String eventType, JsonText payload, Map<String, String> meta
      * Makes an event of a JSON text, which is sent byte for byte.
      *
      * @param eventType what happened
-     * @param payload one JSON text
+     * @param payload one JSON text; null is the JSON null
      * @param metadata texts by name
-     * @throws IllegalArgumentException when a text holds half a surrogate pair
+     * @throws IllegalArgumentException when a text holds half a surrogate pair, or the event type is null
      */
     public Event {
         Json.checked("the event type", eventType);
+        // A null as payload comes here too: to the compiler, this constructor is nearer than that for any value.
+        payload = payload == null ? JsonText.NULL : payload;
         metadata = Map.copyOf(metadata);
         metadata.forEach((key, value) -> {
             Json.checked("a key of the metadata", key);

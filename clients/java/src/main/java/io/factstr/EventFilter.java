@@ -2,6 +2,7 @@ package io.factstr;
 
 import io.factstr.v1.EventTypes;
 import io.factstr.v1.PayloadPredicates;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -18,12 +19,12 @@ public record EventFilter(Optional<List<String>> eventTypes, Optional<List<JsonT
     /**
      * Keeps the lists as they are now.
      *
-     * @throws IllegalArgumentException when an event type holds half a surrogate pair
+     * @throws IllegalArgumentException when an event type is null or holds half a surrogate pair
      */
     public EventFilter {
+        eventTypes.ifPresent(types -> types.forEach(type -> Json.checked("an event type", type)));
         eventTypes = eventTypes.map(List::copyOf);
         payloadPredicates = payloadPredicates.map(List::copyOf);
-        eventTypes.ifPresent(types -> types.forEach(type -> Json.checked("an event type", type)));
     }
 
     /**
@@ -33,7 +34,7 @@ public record EventFilter(Optional<List<String>> eventTypes, Optional<List<JsonT
      * @return the filter
      */
     public static EventFilter types(String... eventTypes) {
-        return new EventFilter(Optional.of(List.of(eventTypes)), Optional.empty());
+        return new EventFilter(Optional.of(Arrays.asList(eventTypes)), Optional.empty());
     }
 
     /**

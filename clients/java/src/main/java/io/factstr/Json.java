@@ -59,6 +59,9 @@ final class Json {
 
     /** Returns the text. A half of a surrogate pair would be sent as a question mark: another fact. */
     static String checked(String name, String text) {
+        if (text == null) {
+            throw new IllegalArgumentException(name + " is null");
+        }
         if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
             throw new IllegalArgumentException(name + " holds half a surrogate pair, which is no character");
         }

@@ -51,6 +51,20 @@ class JsonTest {
     }
 
     @Test
+    void aPayloadOfNullIsTheJsonNull() {
+        assertEquals("null", new Event("a", null, Map.of()).payload().text());
+        assertEquals(
+                new JsonText("null"),
+                EventFilter.payload(null).payloadPredicates().orElseThrow().get(0));
+    }
+
+    @Test
+    void anEventTypeOfNullIsWrongUsage() {
+        assertThrows(IllegalArgumentException.class, () -> new Event(null, 1));
+        assertThrows(IllegalArgumentException.class, () -> EventFilter.types("a", null));
+    }
+
+    @Test
     void payloadsAreReadIntoClasses() {
         record Tool(String id, BigDecimal price) {}
         assertEquals(
