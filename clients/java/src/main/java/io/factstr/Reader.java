@@ -60,7 +60,8 @@ final class Reader<M, B extends Batch> {
     private abstract class Batches implements Iterator<B> {
         @Override
         public B next() {
-            if (!hasNext()) {
+            // What has arrived is handed over, whoever has closed the stream since it was said to be there.
+            if (!following.hasBatch() && !hasNext()) {
                 throw new NoSuchElementException();
             }
             return following.handOver();

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
+import java.util.NoSuchElementException;
 import java.util.OptionalLong;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -69,6 +70,17 @@ class InterruptionTest {
         stream.close();
         stream.forEach(batch -> {});
         assertThrows(ClosedException.class, () -> stream.untilCaughtUp().forEach(batch -> {}));
+    }
+
+    @Test
+    void aBatchThatWasThereIsHandedOverThoughTheStreamWasClosed() {
+        store.append(new Event("a", 1));
+        LiveStream stream = store.streamAll(StreamOptions.after(0));
+        Iterator<CommittedBatch> batches = stream.iterator();
+        assertTrue(batches.hasNext());
+        stream.close();
+        assertEquals(1, batches.next().lastSequenceNumber());
+        assertThrows(NoSuchElementException.class, batches::next);
     }
 
     @Test
