@@ -48,13 +48,24 @@ public final class TestServer implements AutoCloseable {
      * @throws IllegalStateException when the server does not start, with what it said
      */
     public static TestServer start() {
-        List<String> command = words(System.getenv().getOrDefault("FACTSTR_SERVER", "factstr-server"));
+        return start(System.getenv("FACTSTR_SERVER"));
+    }
+
+    static TestServer start(String commandLine) {
+        List<String> command = words(commandLine == null || commandLine.isBlank() ? "factstr-server" : commandLine);
         command.addAll(FLAGS);
         ProcessBuilder builder = new ProcessBuilder(command).redirectOutput(ProcessBuilder.Redirect.DISCARD);
         // Only the flags above say how it runs.
         builder.environment().keySet().removeIf(name -> name.startsWith("FACTSTR_"));
+        Process process;
         try {
-            Process process = builder.start();
+            process = builder.start();
+        } catch (IOException missing) {
+            throw new UncheckedIOException(
+                    "there is no " + command.get(0) + ": install factstr-server, or name its command in FACTSTR_SERVER",
+                    missing);
+        }
+        try {
             BufferedReader log = process.errorReader();
             TestServer server = new TestServer(process, readiness(process, log));
             // What it says later must not fill the pipe, or it would wait.
@@ -63,7 +74,7 @@ public final class TestServer implements AutoCloseable {
             rest.start();
             return server;
         } catch (IOException failed) {
-            throw new UncheckedIOException("the server cannot be started: " + command.get(0), failed);
+            throw new UncheckedIOException("what the server says cannot be read", failed);
         }
     }
 

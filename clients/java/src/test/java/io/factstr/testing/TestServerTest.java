@@ -11,6 +11,7 @@ import io.factstr.EventStore;
 import io.factstr.FactstrException;
 import io.factstr.Retries;
 import java.io.BufferedReader;
+import java.io.UncheckedIOException;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -38,6 +39,23 @@ class TestServerTest {
         server.close();
         try (EventStore store = EventStore.connect(server.target(), ONCE)) {
             assertThrows(FactstrException.class, () -> store.readContext(EventQuery.everything()));
+        }
+    }
+
+    @Test
+    void aCommandThatIsNotThereSaysWhatToDo() {
+        var missing = assertThrows(UncheckedIOException.class, () -> TestServer.start("no-such-server --fast"));
+        assertEquals(
+                "there is no no-such-server: install factstr-server, or name its command in FACTSTR_SERVER",
+                missing.getMessage());
+    }
+
+    @Test
+    void anEmptyCommandCountsAsUnset() {
+        try (TestServer server = TestServer.start("")) {
+            assertTrue(server.target().startsWith("127.0.0.1:"));
+        } catch (UncheckedIOException missing) {
+            assertTrue(missing.getMessage().startsWith("there is no factstr-server: "), missing::getMessage);
         }
     }
 
