@@ -41,7 +41,9 @@ final class Resumption {
     void opened(com.google.protobuf.Duration interval) {
         heartbeat = Clock.positive(interval).orElse(USUAL_HEARTBEAT);
         isOpen = true;
-        waits();
+        if (!hasBegun) {
+            waits();
+        }
     }
 
     /** Takes note that the stream has come further, which is more than a beginning: a server may fail after each. */
@@ -51,12 +53,10 @@ final class Resumption {
         }
     }
 
-    /** Takes note that this consumer is to wait for its turn: from now on it lasts as one that has begun. */
+    /** Takes note that this consumer waits for its turn: it is alive, and lasts from now on as one that has begun. */
     void waits() {
-        if (!hasBegun) {
-            hasBegun = true;
-            attempts = null;
-        }
+        hasBegun = true;
+        attempts = null;
     }
 
     /** How many nanoseconds to wait for the next message. */
