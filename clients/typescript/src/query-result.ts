@@ -67,7 +67,7 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
   /** Returns the next fact. */
   next(): Promise<IteratorResult<EventRecord, undefined>> {
     return this.#turns.take(async () => {
-      while (this.#handedOver === this.#records.length && !this.#isOver) {
+      if (this.#handedOver === this.#records.length && !this.#isOver) {
         await this.#receive();
       }
       const value = this.#records[this.#handedOver];
@@ -105,7 +105,7 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
     this.#ending.release();
   }
 
-  /** Takes in the next message, with repetitions and a time of its own; or takes note that there is none. */
+  /** Takes in messages up to the next facts, with repetitions and a time for them; or takes note that there are none. */
   async #receive(): Promise<void> {
     const attempts = new Attempts(this.#calls.connection.retries, this.#timeout);
     try {
@@ -113,7 +113,9 @@ export class QueryResult implements AsyncIterableIterator<EventRecord, undefined
         try {
           this.#ending.signal.throwIfAborted();
           await this.#take(attempts);
-          return;
+          if (this.#records.length > 0) {
+            return;
+          }
         } catch (failure) {
           if (!isFailure(failure) || this.#ending.isOver()) {
             throw failure;

@@ -48,9 +48,10 @@ export class Resumption {
     }
   }
 
-  /** Takes note that the stream is to wait for its turn: from now on it lasts as one that has begun. */
+  /** Takes note that the stream is to wait for its turn: it lasts as one that has begun, and has come further. */
   waits(): void {
     this.#begun();
+    this.#attempts = undefined;
   }
 
   #begun(): void {
