@@ -343,13 +343,9 @@ function shownError(error: unknown, signal: AbortSignal): object {
   return { kind: error instanceof Closed ? "closed" : isUsage(error) ? "usage" : "defect", message };
 }
 
-/** Tells whether the client has refused the arguments: a file that is not there too. */
+/** Tells whether the client has refused the arguments. */
 function isUsage(error: unknown): boolean {
-  return (
-    error instanceof TypeError ||
-    error instanceof RangeError ||
-    (error instanceof Error && "syscall" in error)
-  );
+  return error instanceof TypeError || error instanceof RangeError;
 }
 
 /** As the client reads payloads: integers beyond 2^53 as bigint. */

@@ -56,9 +56,24 @@ test("what stays on this machine needs no TLS for a token, and no proxy", () => 
   }
 });
 
+test("a file that cannot be read or used is refused at once, by its name", () => {
+  const readme = new URL("../README.md", import.meta.url);
+  assert.throws(() => to("localhost:1", { tls: { ca: "nowhere.pem" } }), {
+    name: "TypeError",
+    message: /nowhere\.pem/,
+  });
+  assert.throws(() => to("localhost:1", { tls: { ca: readme } }), {
+    name: "TypeError",
+    message: /tls\.ca.*README\.md/,
+  });
+  assert.throws(() => to("localhost:1", { tls: { cert: readme, key: readme } }), TypeError);
+});
+
 test("what cannot be meant is refused at once", () => {
   assert.throws(() => to("localhost:1", { token: "two words" }), TypeError);
   assert.throws(() => to("localhost:1", { token: "" }), TypeError);
+  assert.throws(() => to("localhost:1", { token: "tökén" }), TypeError);
+  assert.throws(() => to("localhost:1", { token: "secret\n" }), TypeError);
   assert.throws(() => to("localhost:1", { tls: { key: "k.pem" } }), TypeError);
   assert.throws(() => to("localhost:1", { timeout: 0 }), RangeError);
   assert.throws(() => to("localhost:1", { retries: { limit: -1 } }), RangeError);

@@ -1,4 +1,5 @@
 /** Owns how a server is reached: target, TLS, token, and the options of the channel. */
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { BlockList, isIP, isIPv6 } from "node:net";
 
@@ -92,11 +93,29 @@ function tlsCredentials({ ca, cert, key }: TlsFiles): ChannelCredentials {
   if ((cert === undefined) !== (key === undefined)) {
     throw new TypeError("a client certificate takes both: cert and key");
   }
-  return credentials.createSsl(read(ca), read(key), read(cert));
+  const [authorities, ownKey, ownCert] = [read("tls.ca", ca), read("tls.key", key), read("tls.cert", cert)];
+  if (authorities !== null) {
+    // OpenSSL takes a file without one for no authorities at all.
+    orUsage(`tls.ca, ${String(ca)}, holds no certificate`, () => new X509Certificate(authorities));
+  }
+  return orUsage(`tls.cert, ${String(cert)}, and tls.key, ${String(key)}, cannot be used`, () =>
+    credentials.createSsl(authorities, ownKey, ownCert),
+  );
 }
 
-function read(file: string | URL | undefined): Buffer | null {
-  return file === undefined ? null : readFileSync(file);
+function read(name: string, file: string | URL | undefined): Buffer | null {
+  return file === undefined
+    ? null
+    : orUsage(`${name}, ${String(file)}, cannot be read`, () => readFileSync(file));
+}
+
+/** Returns what the work does. Throws a TypeError that says what is wrong when it throws. */
+function orUsage<T>(wrong: string, work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    throw new TypeError(`${wrong}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 const loopback = new BlockList();

@@ -77,9 +77,9 @@ type Decided = NewEvents | null | undefined;
  * cannot be reached shows at the first call.
  *
  * @throws {TypeError} when `target` is no address or has no port, when a token would cross a network in plaintext and
- * `allowPlaintextToken` does not say that it may, and when only one of `cert` and `key` is given
+ * `allowPlaintextToken` does not say that it may, and when only one of `cert` and `key` is given, or a file of `tls` cannot
+ * be read or used
  * @throws {RangeError} for a time or a number that cannot be meant
- * @throws {Error} of `node:fs` when a file of `tls` cannot be read
  */
 export function connect(target: string, options: ConnectOptions = {}): EventStore {
   return new EventStore(new Calls(connection(target, options)));
