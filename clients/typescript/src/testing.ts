@@ -27,8 +27,8 @@ export interface TestServer extends AsyncDisposable {
  * @throws {Error} when there is no such command, or, with what it said, when it does not start
  */
 export async function startServer(): Promise<TestServer> {
-  const commandLine = process.env["FACTSTR_SERVER"] ?? "factstr-server";
-  const [command = "", ...flags] = Array.from(
+  const commandLine = process.env["FACTSTR_SERVER"] ?? "";
+  const [command = "factstr-server", ...flags] = Array.from(
     commandLine.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g),
     ([, double, single, bare]) => double ?? single ?? bare ?? "",
   );
@@ -37,7 +37,13 @@ export async function startServer(): Promise<TestServer> {
     Object.entries(process.env).filter(([name]) => !name.startsWith("FACTSTR_")),
   );
   const server = spawn(command, [...flags, ...FLAGS], { env, stdio: ["pipe", "ignore", "pipe"] });
-  const ended = once(server, "close");
+  const ended = once(server, "close").catch((error: unknown) => {
+    throw isMissing(error)
+      ? new Error(`there is no ${command}: install factstr-server, or name its command in FACTSTR_SERVER`, {
+          cause: error,
+        })
+      : error;
+  });
   // Looked at when it is stopped; until then it is no unhandled rejection.
   ended.catch(() => undefined);
   const stop = async (): Promise<void> => {
@@ -57,6 +63,10 @@ export async function startServer(): Promise<TestServer> {
   });
   server.stderr.resume();
   return { target, stop, [Symbol.asyncDispose]: stop };
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOENT";
 }
 
 /** Returns the address that the log names when the server serves. */

@@ -50,7 +50,18 @@ test("what does not start says why", async () => {
     process.env["FACTSTR_SERVER"] = `"${process.execPath}" -e "console.error('no luck')" --`;
     await assert.rejects(startServer(), /the server did not start: no luck/);
     process.env["FACTSTR_SERVER"] = "/nowhere/factstr-server";
-    await assert.rejects(startServer(), { code: "ENOENT" });
+    await assert.rejects(startServer(), {
+      message:
+        "there is no /nowhere/factstr-server: install factstr-server, or name its command in FACTSTR_SERVER",
+    });
+    process.env["FACTSTR_SERVER"] = "";
+    const path = process.env["PATH"];
+    process.env["PATH"] = "/nowhere";
+    try {
+      await assert.rejects(startServer(), /there is no factstr-server: /);
+    } finally {
+      process.env["PATH"] = path;
+    }
   } finally {
     if (before === undefined) {
       delete process.env["FACTSTR_SERVER"];
