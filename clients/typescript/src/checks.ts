@@ -36,10 +36,18 @@ export function checkedInteger(name: string, value: number, least = 0): number {
   return value;
 }
 
-/** Returns the time. Throws a RangeError when it is no number of milliseconds that can pass. */
+/** Returns the time; infinite is none. Throws a RangeError when it is no number of milliseconds above 0. */
 export function checkedMilliseconds(name: string, value: number): number {
-  if (!Number.isFinite(value) || value <= 0) {
-    throw new RangeError(`${name} is ${shown(value)}; it must be more than 0 milliseconds, and finite`);
+  if (typeof value !== "number" || !(value > 0)) {
+    throw new RangeError(`${name} is ${shown(value)}; it must be more than 0 milliseconds, or Infinity`);
+  }
+  return value;
+}
+
+/** Returns the delay. Throws a RangeError when it is no finite number of milliseconds from 0. */
+export function checkedDelay(name: string, value: number): number {
+  if (!Number.isFinite(value) || value < 0) {
+    throw new RangeError(`${name} is ${shown(value)}; it must be 0 milliseconds or more, and finite`);
   }
   return value;
 }

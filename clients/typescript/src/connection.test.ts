@@ -75,7 +75,16 @@ test("what cannot be meant is refused at once", () => {
   assert.throws(() => to("localhost:1", { token: "tökén" }), TypeError);
   assert.throws(() => to("localhost:1", { token: "secret\n" }), TypeError);
   assert.throws(() => to("localhost:1", { tls: { key: "k.pem" } }), TypeError);
-  assert.throws(() => to("localhost:1", { timeout: 0 }), RangeError);
+  for (const timeout of [0, -1, NaN, -Infinity]) {
+    assert.throws(() => to("localhost:1", { timeout }), RangeError);
+  }
+  assert.equal(to("localhost:1", { timeout: Infinity }).timeout, Infinity);
   assert.throws(() => to("localhost:1", { retries: { limit: -1 } }), RangeError);
   assert.throws(() => to("localhost:1", { retries: { firstDelay: NaN } }), RangeError);
+  assert.throws(() => to("localhost:1", { retries: { longestDelay: -1 } }), RangeError);
+  assert.deepEqual(to("localhost:1", { retries: { firstDelay: 0 } }).retries, {
+    limit: 20,
+    firstDelay: 0,
+    longestDelay: 2_000,
+  });
 });

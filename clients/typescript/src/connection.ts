@@ -28,7 +28,10 @@ export interface ConnectOptions {
   readonly token?: string | undefined;
   /** Let the token go over a network in plaintext, where everyone on the way can read it. */
   readonly allowPlaintextToken?: boolean | undefined;
-  /** How many milliseconds each call may take, its repetitions included (30,000); of a query, each wait for the server. */
+  /**
+   * How many milliseconds each call may take, its repetitions included (30,000); of a query, each wait for the server, and
+   * of a stream, its opening. `Infinity` is no timeout.
+   */
   readonly timeout?: number | undefined;
   /** How often failed calls are repeated. */
   readonly retries?: Retries | undefined;

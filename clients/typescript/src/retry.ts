@@ -1,5 +1,5 @@
 /** Owns when a call may be repeated, how often, and after how long: decided by the reason of the failure. */
-import { checkedInteger, checkedMilliseconds } from "./checks.js";
+import { checkedDelay, checkedInteger } from "./checks.js";
 import {
   ConditionalAppendConflictError,
   DurableStreamActiveError,
@@ -12,7 +12,7 @@ import { type Appending, errorFrom, type Failure, isKnown } from "./failure.js";
 
 /** How often a failed call is repeated, and how many milliseconds it waits before. */
 export interface Retries {
-  /** At most so many repetitions (5); 0 repeats nothing, and then no idempotency keys are made either. */
+  /** At most so many repetitions (20, about as long as the timeout); 0 repeats nothing, and then no idempotency keys are made either. */
   readonly limit?: number | undefined;
   /** Before the first repetition (50); doubled each time. Half of each delay is random. */
   readonly firstDelay?: number | undefined;
@@ -25,14 +25,14 @@ export type RetrySettings = { readonly [Name in keyof Retries]-?: number };
 
 /** Returns the settings with their defaults. Throws a RangeError for what can be none. */
 export function retrySettings({
-  limit = 5,
+  limit = 20,
   firstDelay = 50,
   longestDelay = 2_000,
 }: Retries = {}): RetrySettings {
   return {
     limit: checkedInteger("retries.limit", limit),
-    firstDelay: checkedMilliseconds("retries.firstDelay", firstDelay),
-    longestDelay: checkedMilliseconds("retries.longestDelay", longestDelay),
+    firstDelay: checkedDelay("retries.firstDelay", firstDelay),
+    longestDelay: checkedDelay("retries.longestDelay", longestDelay),
   };
 }
 

@@ -22,9 +22,9 @@ import { type ResultRange, Reading } from "./reading.js";
 import { Resumption } from "./resumption.js";
 import { Attempts, conflictDelay } from "./retry.js";
 
-/** What every call takes. */
+/** What every call takes; a stream only the `signal`. */
 export interface CallOptions {
-  /** How many milliseconds this call may take, in place of what `connect` was given. */
+  /** How many milliseconds this call may take, in place of what `connect` was given; `Infinity` is no timeout. */
   readonly timeout?: number | undefined;
   /**
    * Cancels the call, which then throws the signal's reason; an append that may have been committed throws an
