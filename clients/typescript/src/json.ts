@@ -12,15 +12,9 @@ import { checkedText } from "./checks.js";
 /**
  * What a payload or a predicate may be given as. A `bigint` is an integer to the last digit. Members of an object that
  * are `undefined` are left out, and an object with a `toJSON` stands for what that returns, as `JSON.stringify` has it.
+ * Arrays and objects may have any type, an interface too: what they hold is looked at when it is sent.
  */
-export type JsonValue =
-  | null
-  | boolean
-  | number
-  | bigint
-  | string
-  | readonly JsonValue[]
-  | { readonly [name: string]: JsonValue | undefined };
+export type JsonValue = null | boolean | number | bigint | string | object;
 
 /** A JSON text that is sent as it is, byte for byte, in place of a value. */
 export class JsonText {
