@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventRecord, toAppendResult, toNewEvents } from "./event.js";
+import { ReceivedRecord, toAppendResult, toNewEvents } from "./event.js";
 import { EventRecord as Message, NewEvent as NewMessage } from "./generated/factstr/v1/event.js";
 import { keyFor } from "./appending.js";
 
@@ -11,7 +11,7 @@ test("a record keeps its microseconds, its text, and all its metadata", () => {
   const [sent] = toNewEvents({ eventType: "a", payload: 18446744073709551615n, metadata });
   assert.ok(sent);
   const { payload, metadata: received } = NewMessage.decode(NewMessage.encode(sent).finish());
-  const record = new EventRecord(
+  const record = new ReceivedRecord(
     Message.fromPartial({
       sequenceNumber: 1n,
       occurredAt: { seconds: 4_000_000_000n, nanos: 123_456_000 },

@@ -18,8 +18,8 @@ export interface NewEvent {
 /** One event or several: one batch, all or none. */
 export type NewEvents = NewEvent | readonly NewEvent[];
 
-/** A committed fact. It never changes. */
-export class EventRecord {
+/** A committed fact. It never changes. A decision's test writes its own, as plain objects. */
+export interface EventRecord {
   /** Its place in the one global order: from 1, without gaps. */
   readonly sequenceNumber: bigint;
   /** When its batch was committed, by the store's clock, in microseconds since 1970 in UTC. It is not the order. */
@@ -30,9 +30,24 @@ export class EventRecord {
   readonly payloadText: string;
   /** The metadata as it was appended. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** When its batch was committed, to the millisecond. */
+  readonly occurredAt: Date;
+  /**
+   * The payload as a value, parsed when first asked for: integers beyond 2^53 are `bigint`, all other numbers `number`.
+   * Check it as anything from outside, or say with `as` what you know it is.
+   */
+  readonly payload: unknown;
+}
+
+/** A record as it was received. */
+export class ReceivedRecord implements EventRecord {
+  readonly sequenceNumber: bigint;
+  readonly occurredAtMicroseconds: bigint;
+  readonly eventType: string;
+  readonly payloadText: string;
+  readonly metadata: Readonly<Record<string, string>>;
   #payload: { readonly value: unknown } | undefined;
 
-  /** @internal */
   constructor(message: wire.EventRecord) {
     this.sequenceNumber = message.sequenceNumber;
     this.occurredAtMicroseconds = microseconds(message.occurredAt);
@@ -41,15 +56,10 @@ export class EventRecord {
     this.metadata = Object.fromEntries(message.metadata);
   }
 
-  /** When its batch was committed, to the millisecond. */
   get occurredAt(): Date {
     return dateOf(this.occurredAtMicroseconds);
   }
 
-  /**
-   * The payload as a value, parsed when first asked for: integers beyond 2^53 are `bigint`, all other numbers `number`.
-   * Check it as anything from outside, or say with `as` what you know it is.
-   */
   get payload(): unknown {
     this.#payload ??= { value: parseJson(this.payloadText) };
     return this.#payload.value;

@@ -1,7 +1,7 @@
 /** Owns how far a stream has come, and what of it is still to be handed over. */
 import { checkedOptional, type SequenceNumber } from "./checks.js";
 import { LogDivergedError, ServerError } from "./errors.js";
-import { EventRecord } from "./event.js";
+import { type EventRecord, ReceivedRecord } from "./event.js";
 import type * as wire from "./generated/factstr/v1/event_store_service.js";
 import type { Resumption } from "./resumption.js";
 
@@ -138,6 +138,6 @@ export function committedBatch(message: wire.CommittedBatch): CommittedBatch {
   return {
     firstSequenceNumber: message.firstSequenceNumber,
     lastSequenceNumber: message.lastSequenceNumber,
-    eventRecords: message.eventRecords.map((record) => new EventRecord(record)),
+    eventRecords: message.eventRecords.map((record) => new ReceivedRecord(record)),
   };
 }

@@ -6,7 +6,7 @@
  */
 import { checkedOptional, type SequenceNumber } from "./checks.js";
 import { LogDivergedError } from "./errors.js";
-import { EventRecord } from "./event.js";
+import { type EventRecord, ReceivedRecord } from "./event.js";
 import { Order, type QueryRequest, type QueryResponse } from "./generated/factstr/v1/event_store_service.js";
 import type { EventQuery } from "./query.js";
 
@@ -96,7 +96,7 @@ export class Reading {
       this.#checkVersion(message.currentContextVersion);
     }
     this.#isAnswered = true;
-    const records = message.eventRecords.map((record) => new EventRecord(record));
+    const records = message.eventRecords.map((record) => new ReceivedRecord(record));
     this.lastReturned = records.at(-1)?.sequenceNumber ?? this.lastReturned;
     this.#returned += BigInt(records.length);
     return records;
