@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from factstr.v1 import durable_stream_service_pb2
 from factstr.v1.durable_stream_service_pb2_grpc import DurableStreamServiceStub
@@ -158,18 +159,20 @@ class Run:
 
     async def _reset(self, what: dict[str, Any]) -> dict[str, Any]:
         """Moves a durable stream by force, as an operator would."""
-        async with grpc.aio.insecure_channel(self._served.target) as channel:
-            request = durable_stream_service_pb2.ResetDurableStreamRequest(
-                durable_stream=what["name"], cursor=what["cursor"], force=True
-            )
-            response = await DurableStreamServiceStub(channel).ResetDurableStream(request)
-        return {"cursor": response.durable_stream.cursor}
+        request = durable_stream_service_pb2.ResetDurableStreamRequest(
+            durable_stream=what["name"], cursor=what["cursor"], force=True
+        )
+        return await self._administered("ResetDurableStream", request)
 
     async def _cursor(self, name: str) -> dict[str, Any]:
         """Where a durable stream stands in the store."""
+        request = durable_stream_service_pb2.GetDurableStreamRequest(durable_stream=name)
+        return await self._administered("GetDurableStream", request)
+
+    async def _administered(self, method: str, request: Message) -> dict[str, Any]:
+        """Around the proxy and the client: at the server itself."""
         async with grpc.aio.insecure_channel(self._served.target) as channel:
-            request = durable_stream_service_pb2.GetDurableStreamRequest(durable_stream=name)
-            response = await DurableStreamServiceStub(channel).GetDurableStream(request)
+            response = await getattr(DurableStreamServiceStub(channel), method)(request)
         return {"cursor": response.durable_stream.cursor}
 
     def _filled(self, value: Any) -> Any:
