@@ -58,8 +58,9 @@ class Language:
         return to / self.folder.relative_to(ROOT)
 
     def built(self) -> None:
-        """Builds it, if this state of its sources has not been built yet."""
-        _built(self)
+        """Builds it, if this state of its sources has not been built yet. Fails with what the build said."""
+        failure = _failure_to_build(self)
+        assert failure is None, failure
 
 
 def run(command: Sequence[str | Path], folder: Path, **environment: str) -> None:
@@ -141,14 +142,19 @@ EACH: Final = [pytest.param(language, id=language.name, marks=marks_of(language)
 
 
 @cache
-def _built(language: Language) -> None:
+def _failure_to_build(language: Language) -> str | None:
+    """Remembered for this process: hundreds of cases would each wait for the same failure."""
     _STATES.mkdir(parents=True, exist_ok=True)
     known = _STATES / language.name
     with _locked(known.with_suffix(".lock")):
         state = _state(language)
         if not known.exists() or known.read_text() != state:
-            run(["/bin/sh", "-c", language.build], language.folder)
+            try:
+                run(["/bin/sh", "-c", language.build], language.folder)
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                return str(error)
             known.write_text(state)
+    return None
 
 
 def _state(language: Language) -> str:
