@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import grpc
 import pytest
@@ -75,3 +76,53 @@ def test_a_repetition_that_the_close_prevents_leaves_the_append_in_doubt(fake: F
     fake.instead, fake.on_call = [LOST], store.close
     with pytest.raises(factstr.OutcomeUnknown):
         store.append(EVENT, idempotency_key="k")
+
+
+class LateLook:
+    """What gRPC's thread looks at the state of a channel with; its first look begins late."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self.may_begin = threading.Event()
+        self.ended = threading.Event()
+        self.failure: ValueError | None = None
+
+    def check_connectivity_state(self, try_to_connect: bool) -> Any:
+        return self._channel.check_connectivity_state(try_to_connect)
+
+    def watch_connectivity_state(self, last: Any, deadline: float) -> Any:
+        # As long as a busy machine may take; whoever closes the channel under it meanwhile is found out.
+        self.may_begin.wait(0.5)
+        try:
+            return self._channel.watch_connectivity_state(last, deadline)
+        except ValueError as failure:
+            self.failure = failure
+            raise
+        finally:
+            self.ended.set()
+
+
+def test_a_store_closes_only_when_nothing_looks_at_its_connection_any_more(fake: FakeServer) -> None:
+    channel = grpc.insecure_channel(fake.target)
+    state = vars(channel)["_connectivity_state"]
+    look = state.channel = LateLook(state.channel)
+    store = factstr.EventStore(channel)
+    # There is a connection then, and the appender's one look at it is still to come when its append is answered.
+    store.append(EVENT)
+    assert store.appender().append(EVENT).result().first_sequence_number == 2
+    store.close()
+    look.may_begin.set()
+    assert look.ended.wait(10)
+    assert look.failure is None
+
+
+def test_a_store_leaves_it_to_others_who_look_at_its_channel_to_end(fake: FakeServer) -> None:
+    channel = grpc.insecure_channel(fake.target)
+    connected = threading.Event()
+    channel.subscribe(lambda _: connected.set())
+    store = factstr.EventStore(channel)
+    store.append(EVENT)
+    assert connected.wait(10)
+    store.close()
+    with pytest.raises(factstr.StoreClosed):
+        store.append(EVENT)

@@ -8,6 +8,7 @@ from typing import Protocol, Self, TypeVar
 
 import grpc
 
+from factstr import connected
 from factstr.checks import checked_seconds
 from factstr.connection import DEFAULT_TIMEOUT, Metadata
 from factstr.resuming import OnInterruption, Resumption, unreadable
@@ -62,7 +63,7 @@ class Calls:
         Calls after it raise StoreClosed.
         """
         with ExitStack() as ending:
-            ending.callback(self._channel.close)
+            ending.callback(connected.close, self._channel)
             for appender in self._open_appenders():
                 ending.callback(appender.close)
 
