@@ -1,13 +1,16 @@
 """A store that was closed says so, whatever it is asked, and leaves the outcome of no append in a false light."""
 
 import asyncio
+import math
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
 import factstr
+from factstr import connected
 from tests.client.conftest import IMPATIENT
 from tests.client.fake_server import FakeServer, Refusal
 
@@ -116,13 +119,16 @@ def test_a_store_closes_only_when_nothing_looks_at_its_connection_any_more(fake:
     assert look.failure is None
 
 
-def test_a_store_leaves_it_to_others_who_look_at_its_channel_to_end(fake: FakeServer) -> None:
+def test_a_store_waits_for_nobody_else_who_looks_at_its_channel(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However long it would wait: theirs does not end before the channel.
+    monkeypatch.setattr(connected, "_LONGEST_LOOK", math.inf)
     channel = grpc.insecure_channel(fake.target)
-    connected = threading.Event()
-    channel.subscribe(lambda _: connected.set())
+    theirs = SimpleNamespace(polling=True, callbacks_and_connectivities=["another's"], lock=threading.Lock())
+    vars(channel)["_connectivity_state"] = theirs
     store = factstr.EventStore(channel)
     store.append(EVENT)
-    assert connected.wait(10)
     store.close()
     with pytest.raises(factstr.StoreClosed):
         store.append(EVENT)
