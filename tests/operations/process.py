@@ -69,6 +69,10 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """By SIGKILL, if it runs still."""
         if self.runs:
             self._process.kill()
         self._process.wait()

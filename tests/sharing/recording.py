@@ -8,7 +8,7 @@ from typing import Final, Self
 from tests.conformance.driver import Driver, Failure
 from tests.conformance.streams import Batch, CaughtUp, Checkpoint, Item, Started, Stream
 from tests.sharing.accounts import Selection, is_the_end
-from tests.sharing.writing import OUTCOMES_TO_TRY_AGAIN, TRY_AGAIN_SECONDS
+from tests.sharing.writing import STORE_AWAY, TRY_AGAIN_SECONDS
 
 SILENCE_SECONDS: Final = 10.0
 """A stream says something at every heartbeat, also while its store does not answer."""
@@ -97,7 +97,7 @@ class Consumer(Recorder):
                 store = self._chance.choice(self._stores)
                 cursor = await store.acknowledge(self.name, batch.token)
             except Failure as failure:
-                if failure.reason not in OUTCOMES_TO_TRY_AGAIN:
+                if not STORE_AWAY(failure):
                     raise
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
             else:

@@ -53,13 +53,15 @@ class PatientStream(Stream):
 class Remote(Wire):
     """A server that runs already, reached through a channel."""
 
+    # Of its own for each: gRPC would let channels to one address share a connection.
+    channel_options: Sequence[tuple[str, int]] = (("grpc.use_local_subchannel_pool", 1),)
+
     def __init__(self, address: str) -> None:
         super().__init__("", Options())
         self.address = address
 
     async def start(self) -> None:
-        # Of its own for each: gRPC would let channels to one address share a connection.
-        self.channel = grpc.aio.insecure_channel(self.address, [("grpc.use_local_subchannel_pool", 1)])
+        self.channel = grpc.aio.insecure_channel(self.address, self.channel_options)
         self._events = EventStoreServiceStub(self.channel)
         self._durable = DurableStreamServiceStub(self.channel)
         self._about = ServerServiceStub(self.channel)

@@ -1,29 +1,60 @@
 """Writers of append_if on contended contexts, whose calls are recorded as a history.
 
 Each reads a context, decides, and appends under a key. What fails without an answer is sent again with its key until
-its outcome is known, as a client would do it; so a history says of every append what came of it.
+its outcome is known, as a client would do it; so a history says of every append what came of it. Only an append without
+a key whose outcome was not told stays open in the history.
 """
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.conformance.driver import Appended, Driver, Failure, NewFact, Query
 from tests.histories.history import AppendCall, Committed, Conflict, Failed, History, Seen
 from tests.sharing.accounts import ACCOUNTS, TYPES, new_fact, of_context, sent, the_end
 from tests.waiting import until
 
-_NOTHING_HAPPENED: Final = ("STORE_UNAVAILABLE", "SERVER_BUSY")
-_UNKNOWN: Final = "APPEND_OUTCOME_UNKNOWN"
-OUTCOMES_TO_TRY_AGAIN: Final = (*_NOTHING_HAPPENED, _UNKNOWN)
 TRY_AGAIN_SECONDS: Final = 0.05
+_REMEMBERED: Final = 1_000
+
+
+class Excused(NamedTuple):
+    """Failures that may be: the call is tried again. Any other failure is the test's. "" is a status without reason."""
+
+    nothing_happened: frozenset[str]
+    """They promise it."""
+    unknown: frozenset[str]
+    """They promise nothing."""
+
+    def __call__(self, failure: Failure) -> bool:
+        return failure.reason in self.nothing_happened | self.unknown
+
+
+STORE_AWAY: Final = Excused(
+    frozenset({"STORE_UNAVAILABLE", "SERVER_BUSY"}), frozenset({"APPEND_OUTCOME_UNKNOWN"})
+)
+"""What a server may say whose store does not answer."""
+
+
+class Answered(NamedTuple):
+    """An append under a key, and its first answer."""
+
+    facts: Sequence[NewFact]
+    context: Query | None
+    """None: without a condition."""
+    expected: int | None
+    key: str
+    answer: Appended
 
 
 class Writer:
     """One client, which uses one server for all that it does."""
 
-    def __init__(self, name: str, store: Driver, history: History, seed: object) -> None:
+    def __init__(
+        self, name: str, store: Driver, history: History, seed: object, excused: Excused = STORE_AWAY
+    ) -> None:
         self.name = name
         self.committed = 0
         self.conflicts = 0
@@ -31,7 +62,10 @@ class Writer:
         """Answers that the store did not answer."""
         self.unknown = 0
         """Answers that did not tell what had become of an append."""
+        self.answered: deque[Answered] = deque(maxlen=_REMEMBERED)
+        """The latest."""
         self._store = store
+        self._excused = excused
         self._history = history
         self._chance = random.Random(f"{seed} {name}")
         self._sent = 0
@@ -46,6 +80,8 @@ class Writer:
         if self._chance.random() < 0.1:
             await self.append(self._facts(account))
         if self._chance.random() < 0.05:
+            await self._append_without_key(self._facts(account))
+        if self._chance.random() < 0.05:
             version = self._chance.randrange(version + 10)
         facts = self._facts(account)
         call = self._history.append_if(self.name, sent(facts), account, version)
@@ -56,13 +92,26 @@ class Writer:
     async def append(self, facts: Sequence[NewFact]) -> None:
         await self._settle(self._history.append(self.name, sent(facts)), facts, None, None)
 
+    async def _append_without_key(self, facts: Sequence[NewFact]) -> None:
+        call = self._history.append(self.name, sent(facts))
+        try:
+            answer = await self._store.append(facts)
+        except Failure as failure:
+            self._check_excused(failure)
+            if failure.reason in self._excused.nothing_happened:
+                call.finish(Failed(failure.reason))
+            await asyncio.sleep(TRY_AGAIN_SECONDS)
+        else:
+            self.committed += 1
+            call.finish(Committed(answer.first, answer.last, answer.occurred_at))
+
     async def query(self, context: str | None) -> int | None:
         """The version of a context, 0 where it has no facts; None where the store did not answer."""
         call = self._history.query(self.name, context)
         try:
             answer = await self._store.query(of_context(context))
         except Failure as failure:
-            self._check_unavailable(failure)
+            self._check_excused(failure)
             await asyncio.sleep(TRY_AGAIN_SECONDS)
             return None
         call.finish(Seen(answer.context_version, answer.numbers))
@@ -93,8 +142,8 @@ class Writer:
                     call.finish(Conflict(failure.actual))
                     self.conflicts += 1
                     return
-                certain = certain and failure.reason != _UNKNOWN
-                self._check_that_it_may_be_sent_again(failure)
+                self._check_excused(failure)
+                certain = certain and failure.reason in self._excused.nothing_happened
                 if certain and self._chance.random() < 0.3:
                     call.finish(Failed(failure.reason))
                     return
@@ -102,19 +151,19 @@ class Writer:
             else:
                 call.finish(Committed(answer.first, answer.last, answer.occurred_at))
                 self.committed += 1
+                self.answered.append(Answered(facts, context, expected, key, answer))
                 if self._chance.random() < 0.1:
-                    await self._repeat(answer, facts, context, expected, key)
+                    await self.repeat(self._chance.choice(self.answered))
                 return
 
-    async def _repeat(
-        self, first: Appended, facts: Sequence[NewFact], context: Query | None, expected: int | None, key: str
-    ) -> None:
-        """The same request again is the same answer again, whatever has been committed since."""
+    async def repeat(self, before: Answered) -> None:
+        """The same request again is the same answer again, whatever has happened since."""
         try:
-            assert await self._send(facts, context, expected, key) == first.as_repeat
+            again = await self._send(before.facts, before.context, before.expected, before.key)
+            assert again == before.answer.as_repeat, before
         except Failure as failure:
             # It shares the fate of those that it would have been committed with.
-            self._check_that_it_may_be_sent_again(failure)
+            self._check_excused(failure)
 
     async def _send(
         self, facts: Sequence[NewFact], context: Query | None, expected: int | None, key: str
@@ -123,25 +172,29 @@ class Writer:
             return await self._store.append(facts, key=key)
         return await self._store.append_if(facts, context, expected, key=key)
 
-    def _check_that_it_may_be_sent_again(self, failure: Failure) -> None:
-        if failure.reason == _UNKNOWN:
+    def _check_excused(self, failure: Failure) -> None:
+        if not self._excused(failure):
+            raise failure
+        if failure.reason in self._excused.unknown:
             self.unknown += 1
         else:
-            self._check_unavailable(failure)
-
-    def _check_unavailable(self, failure: Failure) -> None:
-        """Any other failure is the test's."""
-        if failure.reason not in _NOTHING_HAPPENED:
-            raise failure
-        self.unavailable += 1
+            self.unavailable += 1
 
 
 class Load:
     """Writers that go on until they are told to end, spread evenly over servers."""
 
-    def __init__(self, stores: Sequence[Driver], count: int, history: History, seed: object) -> None:
+    def __init__(
+        self,
+        stores: Sequence[Driver],
+        count: int,
+        history: History,
+        seed: object,
+        excused: Excused = STORE_AWAY,
+    ) -> None:
         self.writers = [
-            Writer(f"writer {number}", stores[number % len(stores)], history, seed) for number in range(count)
+            Writer(f"writer {number}", stores[number % len(stores)], history, seed, excused)
+            for number in range(count)
         ]
         self._servers = len(stores)
         self._going = asyncio.Event()
@@ -200,6 +253,6 @@ class Load:
         return ", ".join(f"{sum(getattr(each, count) for each in self.writers)} {count}" for count in counts)
 
 
-async def write_the_end(store: Driver, history: History) -> None:
+async def write_the_end(store: Driver, history: History, excused: Excused = STORE_AWAY) -> None:
     """When all other appends are done."""
-    await Writer("last writer", store, history, 0).append(the_end())
+    await Writer("last writer", store, history, 0, excused).append(the_end())

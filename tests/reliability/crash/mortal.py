@@ -1,0 +1,54 @@
+"""A server that is killed and started again on the same port, and the clients' way to it."""
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+from tests.operations.process import ServerProcess
+from tests.sharing.servers import HEARTBEAT, Remote
+
+
+class Returning(Remote):
+    """To an address at which a server comes and goes: tried again at once, and not after a growing while."""
+
+    channel_options = (
+        *Remote.channel_options,
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 100),
+    )
+
+
+class MortalServer:
+    """One address on one store. At most one process at a time."""
+
+    def __init__(self, folder: Path, url: str, *flags: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._folder = folder
+        self._flags = ("--store", url, "--listen", self.address, *flags)
+        self._flags += ("--heartbeat-interval", str(HEARTBEAT.total_seconds()), "--drain-seconds", "2")
+        self._starts = 0
+        self._process: ServerProcess | None = None
+
+    async def start(self) -> None:
+        """Returns when it serves."""
+        assert self._process is None
+        self._starts += 1
+        self._process = ServerProcess(self._folder / f"server-{self._starts}.log", *self._flags)
+        await asyncio.to_thread(self._process.ready)
+
+    def kill(self) -> None:
+        """By SIGKILL, at once. Idempotent."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    def stop(self) -> None:
+        """As an operator would."""
+        assert self._process
+        with self._process as process:
+            process.signal(signal.SIGTERM)
+            assert process.ended() == 0, process.said
+        self._process = None

@@ -1,0 +1,107 @@
+"""Rounds in which a server on SQLite is killed under load, and its file is looked at before anybody opens it again."""
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import AsyncExitStack, closing
+from itertools import groupby
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import apsw
+
+from factstr_server.stores.sqlite.verifying import verify_file
+from tests.conformance.facts import Fact
+from tests.conformance.streams import Batch
+from tests.reliability.crash.mortal import MortalServer, Returning
+from tests.reliability.load.excuses import SERVER_DIES
+from tests.reliability.load.workload import Workload
+from tests.reliability.part import Trial
+from tests.stores.opened import url_of
+
+ROUNDS_OF_A_LOG = 10
+"""Then a new one begins, so that looking at it stays cheap."""
+
+
+async def kill_servers(rounds: int, trial: Trial) -> Counter[str]:
+    figures: Counter[str] = Counter()
+    for number in range(0, rounds, ROUNDS_OF_A_LOG):
+        folder = trial.folder / f"log-{number}"
+        folder.mkdir()
+        figures += await _one_log(min(ROUNDS_OF_A_LOG, rounds - number), folder, trial.chance("kill", number))
+        trial.say(f"crash, SQLite: {figures['SIGKILLs of the server, SQLite']} of {rounds} rounds")
+    return figures
+
+
+async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
+    database = folder / "facts.db"
+    repeated = 0
+    async with AsyncExitStack() as stack:
+        server = MortalServer(folder, url_of(database))
+        stack.callback(server.kill)
+        await server.start()
+        store = await stack.enter_async_context(Returning(server.address))
+        work = Workload([store], SERVER_DIES, chance)
+        stack.push_async_callback(work.abandon)
+        work.begin()
+        for _ in range(rounds):
+            await work.made(chance.randint(5, 120))
+            # Anywhere between two commits, or in the middle of one.
+            await asyncio.sleep(chance.random() * 0.01)
+            server.kill()
+            work.check_history(look_at(database))
+            await server.start()
+            repeated += await work.repeat_keys(3)
+        await work.end()
+        log = await work.verdict(store)
+        server.stop()
+        assert look_at(database) == log
+    return Counter(
+        {
+            "SIGKILLs of the server, SQLite": rounds,
+            **work.figures(),
+            "keys sent again after a kill": repeated,
+        }
+    )
+
+
+def look_at(database: Path) -> list[Batch]:
+    """The log in a copy of what a killed server has left, so that its successor finds it as it was left. All that stands
+    in the file agrees: index, records, batches, keys, durable streams.
+    """
+    with tempfile.TemporaryDirectory(dir=database.parent) as folder:
+        for file in database.parent.glob(f"{database.name}*"):
+            shutil.copy(file, folder)
+        copy = Path(folder) / database.name
+        log = _log_in(copy)
+        found = verify_file(copy, lambda *_: None)
+        assert not found.findings, "\n".join(found.findings)
+    return log
+
+
+def _log_in(database: Path) -> list[Batch]:
+    """As SQL shows it."""
+    with closing(apsw.Connection(str(database))) as connection:
+        rows: list[tuple[Any, ...]] = connection.execute(
+            """
+            SELECT
+                coalesce(b.first_sequence_number, f.sequence_number),
+                coalesce(b.last_sequence_number, f.sequence_number),
+                f.sequence_number, r.occurred_at, f.event_type, f.payload, f.metadata
+            FROM facts AS f JOIN records AS r USING (sequence_number)
+            LEFT JOIN batches AS b
+            ON f.sequence_number BETWEEN b.first_sequence_number AND b.last_sequence_number
+            ORDER BY f.sequence_number
+            """
+        ).fetchall()
+    facts = (
+        (first, last, Fact(number, time, kind, payload, json.loads(metadata)))
+        for first, last, number, time, kind, payload, metadata in rows
+    )
+    return [
+        Batch(first, last, tuple(fact for *_, fact in part))
+        for (first, last), part in groupby(facts, lambda row: row[:2])
+    ]

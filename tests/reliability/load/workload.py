@@ -1,0 +1,165 @@
+"""All that works on a store while something is done to it, and the verdict on what came of it.
+
+Writers that decide on contended contexts, pipelines, live streams from several positions, and durable streams with
+rivals; each survives what it is excused for, and whatever else happens to it is raised by the next call here.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from tests.conformance.driver import Driver
+from tests.conformance.streams import Batch
+from tests.conformance.wire import Wire
+from tests.histories.history import History
+from tests.histories.linearizability import problems
+from tests.reliability.load.consuming import Consumption
+from tests.reliability.load.following import SILENCE_SECONDS, Follower
+from tests.reliability.load.pipelining import Pipeline
+from tests.reliability.part import Figures
+from tests.sharing.accounts import ACCOUNTS, SELECTIONS, accounts_of, logged, of_context
+from tests.sharing.recording import whole_log
+from tests.sharing.writing import Excused, Load, write_the_end
+from tests.waiting import until
+
+ENDING_SECONDS = 60.0
+"""For what is under way when nothing is done to the server any more. More than a lease lasts."""
+
+
+class Workload:
+    """On one log, from its first fact to the end. Begun once."""
+
+    def __init__(
+        self,
+        stores: Sequence[Driver],
+        excused: Excused,
+        chance: Random,
+        *,
+        writers: int = 6,
+        pipelines: int = 2,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        self.history = History()
+        self._stores = stores
+        self._excused = excused
+        self._chance = chance
+        self.load = Load(stores, writers, self.history, chance.random(), excused)
+        reached = [store for store in stores if isinstance(store, Wire)]
+        self.pipelines = [
+            Pipeline(f"pipeline {n}", reached[n % len(reached)], self.history, excused, self._draws("p", n))
+            for n in range(pipelines if reached else 0)
+        ]
+        self.followers = [
+            Follower(stores, selection, 0, excused, self._draws("follower", n), silence=silence)
+            for n, selection in enumerate(SELECTIONS)
+        ]
+        self.consumptions = [
+            Consumption(selection.name, selection, excused, self._draws("consumer", n), silence=silence)
+            for n, selection in enumerate(SELECTIONS)
+        ]
+        self._ending, self._going = asyncio.Event(), asyncio.Event()
+        self._writing: list[asyncio.Task[None]] = []
+        self._reading: list[asyncio.Task[None]] = []
+
+    def _draws(self, *names: object) -> Random:
+        return Random(f"{self._chance.random()} {names}")
+
+    def begin(self) -> None:
+        self._going.set()
+        self.load.begin()
+        self._writing = [
+            asyncio.create_task(each.write(self._ending, self._going)) for each in self.pipelines
+        ]
+        # Two of a name, each at servers in an order of its own.
+        rivals = (self._stores, self._stores[::-1])
+        self._reading = [
+            *(asyncio.create_task(each.follow()) for each in self.followers),
+            *(asyncio.create_task(each.consume(rivals)) for each in self.consumptions),
+        ]
+
+    async def made(self, commits: int) -> None:
+        """Waits until so many more appends are acknowledged."""
+        enough = self.committed + commits
+        await until(lambda: self._fails() or self.committed >= enough, "appends are acknowledged", seconds=60)
+        self.check()
+
+    @property
+    def committed(self) -> int:
+        return self.load.committed + sum(each.committed for each in self.pipelines)
+
+    def check(self) -> None:
+        """Raises what has been raised by anything that works."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.result()
+
+    def _fails(self) -> bool:
+        return any(task.done() and task.exception() for task in self._tasks)
+
+    @property
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self.load._tasks, *self._writing, *self._reading]
+
+    async def end(self) -> None:
+        """Ends when every outcome is known and every stream has come to the log's end."""
+        try:
+            async with asyncio.timeout(ENDING_SECONDS):
+                self._ending.set()
+                await asyncio.gather(self.load.end(), *self._writing)
+                await write_the_end(self._stores[0], self.history, self._excused)
+                await asyncio.gather(*self._reading)
+        finally:
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """Whatever it was doing. Idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def repeat_keys(self, most: int) -> int:
+        """Sends some of the appends again that were acknowledged last, each of which must be answered as then."""
+        repeated = 0
+        for writer in self.load.writers:
+            for answered in list(writer.answered)[-most:]:
+                await writer.repeat(answered)
+                repeated += 1
+        return repeated
+
+    async def verdict(self, store: Driver) -> list[Batch]:
+        """After the end: holds the log, its contexts, streams and cursors to all that was seen. Gives the log."""
+        log = await whole_log(store)
+        self.check_history(log)
+        facts = [fact for batch in log for fact in batch.facts]
+        for selection in SELECTIONS:
+            found = (await store.query(selection.query)).facts
+            assert found == tuple(filter(selection.matches, facts)), f"index of {selection.name}"
+        for account in ACCOUNTS:
+            numbers = (await store.query(of_context(account))).numbers
+            assert numbers == [fact.sequence_number for fact in facts if account in accounts_of(fact)], (
+                f"index of {account}"
+            )
+        for follower in self.followers:
+            follower.check(log)
+        for consumption in self.consumptions:
+            consumption.check(log)
+            state = await store.durable(consumption.name)
+            assert state.cursor == log[-1].last, f"{consumption.name}: {state}"
+        return log
+
+    def check_history(self, log: Sequence[Batch]) -> None:
+        """Everything that was told agrees with the log, whatever is still open."""
+        found = problems(self.history, logged(log))
+        assert not found, "\n".join(found[:20])
+
+    def figures(self) -> Figures:
+        return {
+            "appends sent": len(self.history.appends),
+            "appends acknowledged": self.committed,
+            "conflicts": sum(writer.conflicts for writer in self.load.writers),
+            "outcomes unknown, then settled": sum(writer.unknown for writer in self.load.writers),
+            "queries": len(self.history.queries),
+            "live streams opened": sum(each.openings for each in self.followers),
+            "leases": sum(len(each.leases) for each in self.consumptions),
+            "acknowledgements refused": sum(each.refused for each in self.consumptions),
+        }
