@@ -23,10 +23,11 @@ class Returning(Remote):
 class MortalServer:
     """One address on one store. At most one process at a time."""
 
-    def __init__(self, folder: Path, url: str, *flags: str) -> None:
+    def __init__(self, folder: Path, url: str, *flags: str, name: str = "server") -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         self._folder = folder
+        self._name = name
         self._flags = ("--store", url, "--listen", self.address, *flags)
         self._flags += ("--heartbeat-interval", str(HEARTBEAT.total_seconds()), "--drain-seconds", "2")
         self._starts = 0
@@ -36,7 +37,7 @@ class MortalServer:
         """Returns when it serves."""
         assert self._process is None
         self._starts += 1
-        self._process = ServerProcess(self._folder / f"server-{self._starts}.log", *self._flags)
+        self._process = ServerProcess(self._folder / f"{self._name}-{self._starts}.log", *self._flags)
         await asyncio.to_thread(self._process.ready)
 
     def kill(self) -> None:

@@ -1,23 +1,18 @@
 """Rounds in which a server on SQLite is killed under load, and its file is looked at before anybody opens it again."""
 
 import asyncio
-import json
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import AsyncExitStack, closing
-from itertools import groupby
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
-from typing import Any
-
-import apsw
 
 from factstr_server.stores.sqlite.verifying import verify_file
-from tests.conformance.facts import Fact
 from tests.conformance.streams import Batch
 from tests.reliability.crash.mortal import MortalServer, Returning
 from tests.reliability.load.excuses import SERVER_DIES
+from tests.reliability.load.logs import log_in_file
 from tests.reliability.load.workload import Workload
 from tests.reliability.part import Trial
 from tests.stores.opened import url_of
@@ -69,39 +64,14 @@ async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
 
 
 def look_at(database: Path) -> list[Batch]:
-    """The log in a copy of what a killed server has left, so that its successor finds it as it was left. All that stands
-    in the file agrees: index, records, batches, keys, durable streams.
+    """The log in a copy of what a killed server has left, so that its successor finds it as it was left. All that
+    stands in the file agrees: index, records, batches, keys, durable streams.
     """
     with tempfile.TemporaryDirectory(dir=database.parent) as folder:
         for file in database.parent.glob(f"{database.name}*"):
             shutil.copy(file, folder)
         copy = Path(folder) / database.name
-        log = _log_in(copy)
+        log = log_in_file(copy)
         found = verify_file(copy, lambda *_: None)
         assert not found.findings, "\n".join(found.findings)
     return log
-
-
-def _log_in(database: Path) -> list[Batch]:
-    """As SQL shows it."""
-    with closing(apsw.Connection(str(database))) as connection:
-        rows: list[tuple[Any, ...]] = connection.execute(
-            """
-            SELECT
-                coalesce(b.first_sequence_number, f.sequence_number),
-                coalesce(b.last_sequence_number, f.sequence_number),
-                f.sequence_number, r.occurred_at, f.event_type, f.payload, f.metadata
-            FROM facts AS f JOIN records AS r USING (sequence_number)
-            LEFT JOIN batches AS b
-            ON f.sequence_number BETWEEN b.first_sequence_number AND b.last_sequence_number
-            ORDER BY f.sequence_number
-            """
-        ).fetchall()
-    facts = (
-        (first, last, Fact(number, time, kind, payload, json.loads(metadata)))
-        for first, last, number, time, kind, payload, metadata in rows
-    )
-    return [
-        Batch(first, last, tuple(fact for *_, fact in part))
-        for (first, last), part in groupby(facts, lambda row: row[:2])
-    ]
