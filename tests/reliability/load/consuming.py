@@ -115,6 +115,10 @@ class Consumption:
         return self.leases[-1]
 
     @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    @property
     def newest_epoch(self) -> int:
         """That anybody has seen."""
         return self.leases[-1].epoch if self.leases else 0

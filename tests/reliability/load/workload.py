@@ -108,8 +108,22 @@ class Workload:
                 await asyncio.gather(self.load.end(), *self._writing)
                 await write_the_end(self._stores[0], self.history, self._excused)
                 await asyncio.gather(*self._reading)
+        except TimeoutError:
+            await self._check_unended()
+            raise
         finally:
             await self.abandon()
+
+    async def _check_unended(self) -> None:
+        """Why it does not come to its end, if that can be seen in what there is."""
+        log = await whole_log(self._stores[0])
+        self.check_history(log)
+        for consumption in self.consumptions:
+            consumption.check(log)
+            state = await self._stores[0].durable(consumption.name)
+            assert consumption.ended or state.cursor < log[-1].last, (
+                f"{consumption.name}: the cursor {state.cursor} is past the end, which nobody has acknowledged"
+            )
 
     async def abandon(self) -> None:
         """Whatever it was doing. Idempotent."""

@@ -1,0 +1,10 @@
+"""All parts of the lab, those first that take longest."""
+
+from typing import Any, Final
+
+from tests.reliability.crash.part import PART as CRASH
+from tests.reliability.linearizability.part import PART as LINEARIZABILITY
+from tests.reliability.part import Part
+from tests.reliability.seeded.part import PART as SEEDED
+
+PARTS: Final[tuple[Part[Any], ...]] = (CRASH, LINEARIZABILITY, SEEDED)
