@@ -46,10 +46,10 @@ class MortalServer:
             self._process.kill()
             self._process = None
 
-    def stop(self) -> None:
-        """As an operator would."""
+    async def stop(self) -> None:
+        """As an operator would; its callers go on meanwhile."""
         assert self._process
         with self._process as process:
             process.signal(signal.SIGTERM)
-            assert process.ended() == 0, process.said
+            assert await asyncio.to_thread(process.ended) == 0, process.said
         self._process = None

@@ -52,7 +52,7 @@ async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
             repeated += await work.repeat_keys(3)
         await work.end()
         log = await work.verdict(store)
-        server.stop()
+        await server.stop()
         assert look_at(database) == log
     return Counter(
         {
