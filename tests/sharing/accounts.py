@@ -13,8 +13,10 @@ TYPES: Final = ("opened", "moved", "closed")
 _END: Final = "the end"
 
 
-def new_fact(event_type: str, content: str, accounts: Iterable[str]) -> NewFact:
-    return NewFact(event_type, json.dumps({"content": content, "accounts": sorted(accounts)}))
+def new_fact(event_type: str, content: str, accounts: Iterable[str], *, padding: int = 0) -> NewFact:
+    """With so many bytes more than it needs."""
+    payload = {"content": content, "accounts": sorted(accounts), "padding": "x" * padding}
+    return NewFact(event_type, json.dumps(payload), {"content": content})
 
 
 def content_of(fact: Fact | NewFact) -> str:

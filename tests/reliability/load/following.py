@@ -30,7 +30,7 @@ class Follower:
         self,
         stores: Sequence[Driver],
         selection: Selection,
-        after: int,
+        after: int | None,
         excused: Excused,
         chance: Random,
         *,
@@ -40,6 +40,7 @@ class Follower:
         self.batches: list[Batch] = []
         self.openings = 0
         self._after = after
+        """None: where the first registration becomes active."""
         self._position = after
         self._stores = stores
         self._excused = excused
@@ -66,17 +67,23 @@ class Follower:
             item = await said(stream, self._silence)
             assert not isinstance(item, Waiting)
             if isinstance(item, Batch):
+                assert self._position is not None
                 assert item.first > self._position, f"{item} after {self._position}"
                 self.batches.append(item)
                 self._position = item.last
             elif isinstance(item, Started):
-                assert item.after == self._position
+                assert self._position in (None, item.after)
+                if self._after is None:
+                    self._after = item.after
+                self._position = item.after
                 self.openings += 1
             else:
                 position = item.head if isinstance(item, CaughtUp) else item.position
+                assert self._position is not None
                 assert position >= self._position, f"{item} after {self._position}"
                 self._position = position
 
     def check(self, log: Sequence[Batch]) -> None:
         """Nothing missing, nothing twice, nothing else, through all interruptions."""
+        assert self._after is not None
         assert self.batches == self.selection.of(log, self._after), f"{self.selection.name}, {self._after}"

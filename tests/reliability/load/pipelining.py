@@ -13,7 +13,7 @@ from typing import NamedTuple
 import grpc
 
 from factstr.v1 import event_store_service_pb2 as pb
-from tests.conformance.driver import Failure, NewFact
+from tests.conformance.driver import Appended, Failure, NewFact
 from tests.conformance.wire import Wire, failure_of
 from tests.histories.history import AppendCall, Committed, Conflict, History
 from tests.service import pipe
@@ -24,6 +24,7 @@ from tests.sharing.writing import TRY_AGAIN_SECONDS, Excused
 
 class _Item(NamedTuple):
     call: AppendCall
+    facts: list[NewFact]
     message: pb.AppendStreamItem
 
 
@@ -32,7 +33,7 @@ class Pipeline:
 
     def __init__(self, name: str, store: Wire, history: History, excused: Excused, chance: Random) -> None:
         self.name = name
-        self.committed = 0
+        self.acknowledged: list[tuple[Appended, list[NewFact]]] = []
         self.interrupted = 0
         self._store = store
         self._history = history
@@ -79,22 +80,22 @@ class Pipeline:
         facts = [self._fact(account) for _ in range(self._chance.choice((1, 1, 2)))]
         key = f"{self.name}, item {self._sent}"
         if self._chance.random() < 0.7:
-            return _Item(self._history.append(self.name, sent(facts)), pipe.append(*facts, key=key))
+            return _Item(self._history.append(self.name, sent(facts)), facts, pipe.append(*facts, key=key))
         # Mostly a conflict: it has read nothing.
         expected = self._chance.choice((None, self._sent))
         call = self._history.append_if(self.name, sent(facts), account, expected)
-        return _Item(call, pipe.append_if(of_context(account), expected, *facts, key=key))
+        return _Item(call, facts, pipe.append_if(of_context(account), expected, *facts, key=key))
 
     def _fact(self, account: str) -> NewFact:
         self._sent += 1
         return new_fact(self._chance.choice(TYPES), f"{self.name}, fact {self._sent}", {account})
 
     def _take(self, outcome: pb.AppendStreamOutcome) -> None:
-        call, _ = self._open.popleft()
+        call, facts, _ = self._open.popleft()
         if outcome.HasField("committed"):
             answer = pipe.committed(outcome)
             call.finish(Committed(answer.first, answer.last, answer.occurred_at))
-            self.committed += 1
+            self.acknowledged.append((answer, facts))
             return
         reason = pipe.reason(outcome.failure)
         if reason != "CONDITIONAL_APPEND_CONFLICT":

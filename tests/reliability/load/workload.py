@@ -6,9 +6,10 @@ rivals; each survives what it is excused for, and whatever else happens to it is
 
 import asyncio
 from collections.abc import Sequence
+from itertools import product
 from random import Random
 
-from tests.conformance.driver import Driver
+from tests.conformance.driver import Driver, Fact
 from tests.conformance.streams import Batch
 from tests.conformance.wire import Wire
 from tests.histories.history import History
@@ -50,12 +51,12 @@ class Workload:
             for n in range(pipelines if reached else 0)
         ]
         self.followers = [
-            Follower(stores, selection, 0, excused, self._draws("follower", n), silence=silence)
-            for n, selection in enumerate(SELECTIONS)
+            Follower(stores, selection, after, excused, self._draws(selection.name, after), silence=silence)
+            for selection, after in product(SELECTIONS, (0, None))
         ]
         self.consumptions = [
-            Consumption(selection.name, selection, excused, self._draws("consumer", n), silence=silence)
-            for n, selection in enumerate(SELECTIONS)
+            Consumption(selection.name, selection, excused, self._draws(selection.name), silence=silence)
+            for selection in SELECTIONS
         ]
         self._ending, self._going = asyncio.Event(), asyncio.Event()
         self._writing: list[asyncio.Task[None]] = []
@@ -85,7 +86,7 @@ class Workload:
 
     @property
     def committed(self) -> int:
-        return self.load.committed + sum(each.committed for each in self.pipelines)
+        return self.load.committed + sum(len(each.acknowledged) for each in self.pipelines)
 
     def check(self) -> None:
         """Raises what has been raised by anything that works."""
@@ -145,6 +146,7 @@ class Workload:
         log = await whole_log(store)
         self.check_history(log)
         facts = [fact for batch in log for fact in batch.facts]
+        self._check_acknowledged(facts)
         for selection in SELECTIONS:
             found = (await store.query(selection.query)).facts
             assert found == tuple(filter(selection.matches, facts)), f"index of {selection.name}"
@@ -160,6 +162,16 @@ class Workload:
             state = await store.durable(consumption.name)
             assert state.cursor == log[-1].last, f"{consumption.name}: {state}"
         return log
+
+    def _check_acknowledged(self, facts: Sequence[Fact]) -> None:
+        """What was sent is there to the last byte, where and when its answer said."""
+        for answer, sent in (
+            *((each.answer, each.facts) for writer in self.load.writers for each in writer.answered),
+            *(each for pipeline in self.pipelines for each in pipeline.acknowledged),
+        ):
+            there = facts[answer.first - 1 : answer.last]
+            assert [fact.appended for fact in there] == list(sent), f"{answer} is {there}"
+            assert {fact.occurred_at for fact in there} == {answer.occurred_at}
 
     def check_history(self, log: Sequence[Batch]) -> None:
         """Everything that was told agrees with the log, whatever is still open."""
