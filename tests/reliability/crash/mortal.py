@@ -35,10 +35,19 @@ class MortalServer:
 
     async def start(self) -> None:
         """Returns when it serves."""
+        await asyncio.to_thread(self._begin().ready)
+
+    async def start_in_vain(self, seconds: float) -> None:
+        """It is killed so long after its beginning, mostly before it serves."""
+        self._begin()
+        await asyncio.sleep(seconds)
+        self.kill()
+
+    def _begin(self) -> ServerProcess:
         assert self._process is None
         self._starts += 1
         self._process = ServerProcess(self._folder / f"{self._name}-{self._starts}.log", *self._flags)
-        await asyncio.to_thread(self._process.ready)
+        return self._process
 
     def kill(self) -> None:
         """By SIGKILL, at once. Idempotent."""

@@ -20,6 +20,9 @@ from tests.stores.opened import url_of
 ROUNDS_OF_A_LOG = 10
 """Then a new one begins, so that looking at it stays cheap."""
 
+AGAIN_AT_ONCE = 0.2
+"""So often it is killed once more, while it recovers and starts."""
+
 
 async def kill_servers(rounds: int, trial: Trial) -> Counter[str]:
     figures: Counter[str] = Counter()
@@ -33,10 +36,12 @@ async def kill_servers(rounds: int, trial: Trial) -> Counter[str]:
 
 async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
     database = folder / "facts.db"
-    repeated = 0
+    repeated, killed_at_start = 0, 1
     async with AsyncExitStack() as stack:
         server = MortalServer(folder, url_of(database))
         stack.callback(server.kill)
+        # It makes the file and its tables.
+        await server.start_in_vain(chance.random())
         await server.start()
         store = await stack.enter_async_context(Returning(server.address))
         work = Workload([store], SERVER_DIES, chance)
@@ -48,6 +53,10 @@ async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
             await asyncio.sleep(chance.random() * 0.01)
             server.kill()
             work.check_history(look_at(database))
+            if chance.random() < AGAIN_AT_ONCE:
+                await server.start_in_vain(chance.random() / 2)
+                killed_at_start += 1
+                work.check_history(look_at(database))
             await server.start()
             repeated += await work.repeat_keys(3)
         await work.end()
@@ -57,6 +66,7 @@ async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
     return Counter(
         {
             "SIGKILLs of the server, SQLite": rounds,
+            "SIGKILLs of the server as it starts, SQLite": killed_at_start,
             **work.figures(),
             "keys sent again after a kill": repeated,
         }
