@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = asyncio.run(_all(given))
     failed = [result["part"] for result in results if "error" in result]
     if given.json:
-        given.json.write_text(json.dumps(_run(given, results), indent=1) + "\n", encoding="utf-8")
+        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"FAILED: {', '.join(failed)}" if failed else "every promise held")
     return 1 if failed else 0
 
@@ -85,7 +85,7 @@ async def _all(given: argparse.Namespace) -> list[dict[str, Any]]:
                 )
                 code = await process.wait()
             if not figures.exists():
-                return {"part": part.name, "error": f"it ended with {code}"}
+                return {"part": part.name, "title": part.title, "error": f"it ended with {code}"}
             result: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
             return result
 
@@ -96,7 +96,14 @@ async def _alone(given: argparse.Namespace) -> int:
     """One part, in this process."""
     [part] = _chosen(given)
     seed = given.seed if given.seed is not None else random.SystemRandom().getrandbits(32)
-    result: dict[str, Any] = {"part": part.name, "title": part.title, "seed": seed}
+    result: dict[str, Any] = {
+        "part": part.name,
+        "title": part.title,
+        "preset": given.preset,
+        "seed": seed,
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
     print(f"{part.name}: begins, --seed {seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"factstr-{part.name}-") as folder:
@@ -117,14 +124,11 @@ def _chosen(given: argparse.Namespace) -> list[Part[Any]]:
     return [part for part in PARTS if not given.only or part.name in given.only]
 
 
-def _run(given: argparse.Namespace, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    return {
-        "preset": given.preset,
-        "commit": commit.stdout.strip()[:12],
-        "date": datetime.now(UTC).date().isoformat(),
-        "parts": list(results),
-    }
+def _commit() -> str:
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+    )
+    return asked.stdout.strip()
 
 
 if __name__ == "__main__":

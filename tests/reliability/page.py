@@ -1,38 +1,50 @@
 """The figures of a run as they stand in `docs/reliability.md`, between two marks.
 
-`python -m tests.reliability.page RUN.json` puts them there, and keeps the run beside the page.
+`python -m tests.reliability.page RUN.json` puts them there, and keeps them beside the page. A run of some parts
+replaces what those had found before.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from tests.reliability.parts import PARTS
 from tests.reliability.seeded.bugs import ROOT, all_bugs
 from tests.reliability.seeded.part import PART as SEEDED
 
 PAGE: Final = ROOT / "docs" / "reliability.md"
 RUN: Final = ROOT / "docs" / "reliability" / "run.json"
+Result: TypeAlias = Mapping[str, Any]
+"""What the command says of a part."""
+
 _BEGIN: Final = "<!-- Made by tests/reliability/page.py. -->\n"
 _END: Final = "<!-- End of what is made. -->\n"
 
 
-def with_figures(page: str, run: Mapping[str, Any]) -> str:
-    """The page with the figures of this run."""
+def with_figures(page: str, results: Sequence[Result]) -> str:
+    """The page with what the parts have found."""
     before, _, rest = page.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     assert end, f"{PAGE} has lost its marks"
-    return f"{before}{_BEGIN}{''.join(_figures(run))}{_END}{after}"
+    return f"{before}{_BEGIN}{''.join(_figures(results))}{_END}{after}"
 
 
-def _figures(run: Mapping[str, Any]) -> Iterator[str]:
-    yield f"\nPreset `{run['preset']}`, commit `{run['commit']}`, {run['date']}.\n\n"
-    yield "| part | tried and found |\n|---|---|\n"
-    for part in run["parts"]:
-        yield f"| **{part['title']}** ({_minutes(part['seconds'])}) | {_found(part)} |\n"
+def merged(known: Sequence[Result], newer: Sequence[Result]) -> list[Result]:
+    """Of each part the newest, in the order of the lab."""
+    of = {each["part"]: each for each in (*known, *newer)}
+    return [of[part.name] for part in PARTS if part.name in of]
+
+
+def _figures(results: Sequence[Result]) -> Iterator[str]:
+    yield "\n| part | tried and found | when |\n|---|---|---|\n"
+    for part in results:
+        when = f"{part['date']}, `{part['commit']}`, {_minutes(part['seconds'])}, seed {part['seed']}"
+        preset = "" if part["preset"] == "full" else f" ({part['preset']} only)"
+        yield f"| **{part['title']}**{preset} | {_found(part)} | {when} |\n"
     yield "\n"
-    for part in run["parts"]:
+    for part in results:
         if part["part"] == SEEDED.name and "figures" in part:
             yield from _bugs(part["figures"])
 
@@ -41,7 +53,7 @@ def _minutes(seconds: int) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds} s"
 
 
-def _found(part: Mapping[str, Any]) -> str:
+def _found(part: Result) -> str:
     if "error" in part:
         return "**FAILED**"
     names = {bug.name for bug in all_bugs()}
@@ -58,8 +70,13 @@ def _bugs(tries: Mapping[str, int]) -> Iterator[str]:
     yield "\n"
 
 
-if __name__ == "__main__":
-    recorded = Path(sys.argv[1]).read_text(encoding="utf-8")
+def main(newer: Path) -> None:
+    known = json.loads(RUN.read_text(encoding="utf-8")) if RUN.exists() else []
+    results = merged(known, json.loads(newer.read_text(encoding="utf-8")))
     RUN.parent.mkdir(exist_ok=True)
-    RUN.write_text(recorded, encoding="utf-8")
-    PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), json.loads(recorded)), encoding="utf-8")
+    RUN.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
