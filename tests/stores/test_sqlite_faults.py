@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -20,7 +21,7 @@ from factstr_server.stores.sqlite.store import SqliteStore
 from factstr_server.stores.sqlite.streams import StreamWriter
 from factstr_server.stores.sqlite.writing import Writer
 from tests.conformance.driver import NewFact, of_type
-from tests.stores.opened import compiled, prepared
+from tests.stores.opened import compiled, opened_sqlite, prepared
 
 LARGE = NewFact("large", '"' + "x" * 1_000_000 + '"')
 
@@ -139,6 +140,44 @@ async def test_a_file_that_cannot_be_opened_again_is_unavailable_until_it_can(
         patch.setattr(sqlite_store, "open_writer", cannot_open)
         refusal = await refused(Reason.STORE_UNAVAILABLE, opened_log, NewFact())
         assert str(opened_log.store._database) not in refusal.message
+    assert (await opened_log.append(NewFact("second"))).first_sequence_number == 2
+
+
+async def test_a_file_that_opens_for_reading_alone_is_unavailable_until_it_opens_for_writing(
+    opened_log: OpenLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await opened_log.append(NewFact("first"))
+    failing_once(monkeypatch, after_the_commit=False)
+    await refused(Reason.APPEND_OUTCOME_UNKNOWN, opened_log, NewFact())
+    # As SQLite does it where opening for writing fails, of too many open files for example.
+    read_only = partial(apsw.Connection, flags=apsw.SQLITE_OPEN_READONLY)
+    with monkeypatch.context() as patch:
+        patch.setattr(apsw, "Connection", read_only)
+        refusal = await refused(Reason.STORE_UNAVAILABLE, opened_log, NewFact())
+        assert "cannot be written" in str(refusal.__cause__)
+    assert (await opened_log.append(NewFact("second"))).first_sequence_number == 2
+
+
+@pytest.mark.parametrize("there", ["nothing", "another store"])
+async def test_after_an_io_error_no_new_log_begins_in_the_place_of_a_file_that_is_gone(
+    opened_log: OpenLog, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: str
+) -> None:
+    await opened_log.append(NewFact("first"))
+    failing_once(monkeypatch, after_the_commit=False)
+    await refused(Reason.APPEND_OUTCOME_UNKNOWN, opened_log, NewFact())
+    database = opened_log.store._database
+    away = tmp_path / "away"
+    away.mkdir()
+    files = [file.rename(away / file.name) for file in database.parent.glob("facts.db*")]
+    if there == "another store":
+        async with opened_sqlite(tmp_path / "other.db"):
+            pass
+        (tmp_path / "other.db").rename(database)
+    for _ in range(2):
+        await refused(Reason.STORE_UNAVAILABLE, opened_log, NewFact())
+    assert database.exists() is (there == "another store")
+    for file in files:
+        file.rename(database.parent / file.name)
     assert (await opened_log.append(NewFact("second"))).first_sequence_number == 2
 
 

@@ -245,6 +245,9 @@ def _keep_plans(connection: apsw.Connection) -> None:
 
 
 def _configure_writer(connection: apsw.Connection, database: Path) -> None:
+    # SQLite opens for reading what it cannot open for writing, if only for this moment.
+    if connection.readonly("main"):
+        raise StoreError(f"cannot open {database}: it cannot be written; check its permissions")
     connection.set_busy_timeout(5_000)
     _keep_plans(connection)
     # Without a limit the WAL file would keep the size of its largest moment for ever.

@@ -193,6 +193,16 @@ class SqliteStore:
             connection.close(force=True)
             raise StoreError(f"cannot read {self._database}: {error}; restore it from a backup") from None
 
+    def _open_writer_again(self) -> Writer:
+        """Where the file is gone, or another one is there, a new log would begin."""
+        if not self._database.is_file():
+            raise StoreError(f"{self._database} is gone; stop the server, and bring the file back")
+        writer = self._open_writer()
+        if writer.info != self.info:
+            writer.connection.close(force=True)
+            raise StoreError(f"{self._database} is another store than before; stop the server")
+        return writer
+
     def _close(self) -> None:
         # A cancelled call may have left its read running: no connection is closed under it.
         self._reading.shutdown()
@@ -219,7 +229,7 @@ class SqliteStore:
         """The writer, for one transaction, and what it means when nobody can tell whether that was committed."""
         if self._writer is None:
             try:
-                self._writer = self._open_writer()
+                self._writer = self._open_writer_again()
             except StoreError as error:
                 raise store_unavailable("the database file cannot be opened again") from error
         try:
