@@ -9,7 +9,10 @@ import pytest
 from factstr_server.contract.append import PreparedAppend
 from factstr_server.contract.errors import outcome_unknown, store_corrupt, store_unavailable
 from factstr_server.contract.query import CompiledQuery
-from factstr_server.stores.protocol import Advance, BatchPage, BatchWindow, Outcome, Store
+from factstr_server.server import Server, StartupError
+from factstr_server.settings import Settings
+from factstr_server.stores.memory import MemoryStore
+from factstr_server.stores.protocol import Advance, BatchPage, BatchWindow, Outcome, Store, StoreOptions
 from factstr_server.stores.stream_protocol import AcquireOutcome, Acquisition
 from tests.conformance.driver import Options, of_type, refused
 from tests.conformance.streams import Batch, CaughtUp, Checkpoint, eventually
@@ -29,6 +32,13 @@ class FailingReads(FailingStore):
         if self.failing_batches:
             raise self.failing_batches
         return await super().read_batches(query, window)
+
+
+async def test_a_server_whose_store_fails_while_it_starts_says_so_in_one_line() -> None:
+    store = FailingStore(MemoryStore(StoreOptions()))
+    store.failing_reads = store_unavailable("it sleeps")
+    with pytest.raises(StartupError, match=r"^the store does not answer \(it sleeps\)"):
+        await Server(Settings(store="memory:", listen=("127.0.0.1:0",)), store).start()
 
 
 READ_FAILURES: list[tuple[Callable[[], Exception], str, str]] = [

@@ -20,6 +20,7 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
 from factstr_server.access.callers import Callers, TokensFileError
+from factstr_server.contract.errors import Refusal
 from factstr_server.log.event_log import EventLog
 from factstr_server.log.tracing import Tracing
 from factstr_server.rpc.admission import Admission, CallLimits
@@ -91,7 +92,7 @@ class Server:
         try:
             await self.log.open()
             await self._listen()
-        except StoreError as error:
+        except (StoreError, Refusal) as error:
             await self._close(0)
             raise StartupError(str(error)) from None
         except BaseException:
