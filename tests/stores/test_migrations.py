@@ -3,12 +3,13 @@
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable
+from datetime import timedelta
 from pathlib import Path
 
-import apsw
-import psycopg
 import pytest
 
+from factstr_server.contract.errors import StoreDisconnected
 from factstr_server.stores import sqlite
 from factstr_server.stores.migration import Migration
 from factstr_server.stores.offline import migrate_store
@@ -16,8 +17,11 @@ from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.protocol import StoreError, StoreOptions
 from tests.conformance.driver import NewFact
 from tests.conformance.matrix import STORES, StoreKind
-from tests.postgres.fresh import fresh_url, without_schema
+from tests.conformance.streams import eventually
+from tests.copying.content import connected, select
+from tests.postgres.fresh import fresh_url
 from tests.stores.opened import commit, opened, url_of
+from tests.waiting import until
 
 NEWEST = 2
 
@@ -30,19 +34,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return kind.url(tmp_path)
 
 
-def execute(url: str, statement: str) -> None:
-    if url.startswith("sqlite"):
-        file = apsw.Connection(url.removeprefix("sqlite:///"))
-        file.execute(statement)
-        file.close()
-        return
-    with psycopg.connect(without_schema(url), autocommit=True) as connection:
-        connection.execute(f"SET search_path = {url.partition('schema=')[2]}; {statement}")
-
-
 def say_format(url: str, number: int) -> None:
     sqlite = url.startswith("sqlite")
-    execute(
+    select(
         url, f"PRAGMA user_version = {number}" if sqlite else f"UPDATE schema_format SET format = {number}"
     )
 
@@ -69,11 +63,11 @@ def make_first_format(url: str) -> None:
     """Of a store of this version's format, which holds nothing."""
     if url.startswith("sqlite"):
         Path(url.removeprefix("sqlite:///")).unlink()
-        execute(url, (Path(sqlite.__path__[0]) / "schema" / "0001_log.sql").read_text(encoding="utf-8"))
-        execute(url, "INSERT INTO store VALUES (1, 'it', 'h', 0); PRAGMA application_id = 0x46414354")
+        select(url, (Path(sqlite.__path__[0]) / "schema" / "0001_log.sql").read_text(encoding="utf-8"))
+        select(url, "INSERT INTO store VALUES (1, 'it', 'h', 0); PRAGMA application_id = 0x46414354")
     else:
         # What the second one makes, by whatever name.
-        execute(
+        select(
             url,
             """
             DO $$
@@ -99,6 +93,58 @@ async def test_a_newer_format_is_refused_and_left_alone(url: str) -> None:
         with pytest.raises(StoreError, match="has format 99, written by a newer version") as caught:
             await attempt
         assert "upgrade it" in str(caught.value)
+
+
+async def test_a_server_leaves_a_schema_alone_while_it_has_a_newer_format(tmp_path: Path) -> None:
+    """From the first commit after the migration on; and without one, as soon as it looks."""
+    url = fresh_url(tmp_path)
+    store = store_by_url(url, StoreOptions(unavailable_wait=timedelta(seconds=0.1)))
+    await store.open()
+    try:
+        for number in (1, 2):
+            assert (await commit(store, NewFact())).first_sequence_number == number
+            say_format(url, 99)
+            if number == 1:
+                await refused_for_its_format(commit(store, NewFact()))
+            await eventually(lambda: refused(store.head()), lambda is_refused: is_refused)
+            await refused_for_its_format(store.head())
+            await refused_for_its_format(commit(store, NewFact()))
+            say_format(url, NEWEST)
+            await eventually(lambda: refused(store.head()), lambda is_refused: not is_refused)
+        assert (await commit(store, NewFact())).first_sequence_number == 3
+    finally:
+        await store.close()
+
+
+async def refused_for_its_format(call: Awaitable[object]) -> None:
+    with pytest.raises(
+        StoreDisconnected, match=r"has format 99, written by a newer version; .*nothing was committed"
+    ):
+        await call
+
+
+async def refused(call: Awaitable[object]) -> bool:
+    try:
+        await call
+    except StoreDisconnected:
+        return True
+    return False
+
+
+async def test_a_migration_lets_a_commit_end_that_has_begun(tmp_path: Path) -> None:
+    url = fresh_url(tmp_path)
+    await migrate_store(url)
+    make_first_format(url)
+    with connected(url) as committing, connected(url) as watching:
+        committing.execute("BEGIN; SELECT FROM head FOR UPDATE")
+        migrating = asyncio.create_task(migrate_store(url))
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid' AND pid <> %s"
+        await until(
+            lambda: watching.execute(waiting, [watching.info.backend_pid]).fetchone() is not None, "it waits"
+        )
+        assert watching.execute("SELECT format FROM schema_format").fetchone() == (1,)
+        committing.execute("COMMIT")
+        assert await migrating == Migration(1, NEWEST)
 
 
 async def test_a_file_that_a_server_uses_is_not_migrated(tmp_path: Path) -> None:

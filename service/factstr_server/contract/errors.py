@@ -111,6 +111,7 @@ class StoreDisconnected(Refusal):
     """
 
     def __init__(self, problem: str) -> None:
+        self.problem = problem
         super().__init__(
             Reason.STORE_UNAVAILABLE,
             f"the store does not answer ({problem}); nothing was committed, try again",

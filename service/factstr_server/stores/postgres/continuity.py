@@ -4,6 +4,9 @@ A failover to a standby that was behind, or a restore, takes the newest facts aw
 numbers. So every connection, before anything is read through it, and the watch at every look, compare the newest fact
 that this server knows of with what stands there now.
 
+A server of a newer version may also have brought the store to a format that this one does not know. Then this one
+leaves it alone, until it has a known format again.
+
 Invariants:
 - `known` is a fact that was committed, and does not go back but by `diverged`. Everything that this server has
   committed, or has named as the log's end, is at or before it.
@@ -23,6 +26,7 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from factstr_server.contract.errors import StoreDisconnected
+from factstr_server.stores.postgres.migrations import NEWEST_FORMAT, written_by_a_newer_version
 from factstr_server.stores.postgres.statements import Statements
 from factstr_server.stores.protocol import StoreInfo, StoreListener
 
@@ -100,7 +104,9 @@ class Continuity:
         return int(row[0])
 
     async def look(self, connection: AsyncConnection) -> LogEnd:
-        """Where the log ends, after comparing what is known of it. Raises StoreDisconnected where another store is."""
+        """Where the log ends, after comparing what is known of it. Raises StoreDisconnected where another store is, or
+        one of a format that this version does not know.
+        """
         async with self._looking:
             known = self.known
             cursor = await connection.execute(
@@ -109,7 +115,8 @@ class Continuity:
                     SELECT
                         s.store_id::text, s.history_id::text, h.sequence_number, n.occurred_at, md5(n.framing),
                         k.occurred_at, md5(k.framing),
-                        (SELECT count(*) FROM {schema}.servers WHERE server_id <> %s AND {alive})
+                        (SELECT count(*) FROM {schema}.servers WHERE server_id <> %s AND {alive}),
+                        (SELECT format FROM {schema}.schema_format)
                     FROM {schema}.store AS s CROSS JOIN {schema}.head AS h
                     LEFT JOIN {schema}.records AS n ON n.sequence_number = h.sequence_number
                     LEFT JOIN {schema}.records AS k ON k.sequence_number = %s::bigint
@@ -119,7 +126,9 @@ class Continuity:
             )
             row = await cursor.fetchone()
             assert row, "the first migration makes it"
-            store_id, history_id, head, newest_at, newest_digest, known_at, known_digest, others = row
+            store_id, history_id, head, newest_at, newest_digest, known_at, known_digest, others, found = row
+            if found > NEWEST_FORMAT:
+                raise StoreDisconnected(f"its schema {written_by_a_newer_version(found)}")
             if store_id != self.info.store_id:
                 raise StoreDisconnected("another store stands where this server's store was")
             newest = Mark(head, newest_at, newest_digest)

@@ -29,8 +29,16 @@ async def migrate(connection: AsyncConnection, location: Location) -> Migration:
             # Whoever comes second finds the work done.
             before = await format_of(connection, location)
             if before != NEWEST_FORMAT:
+                if before is not None:
+                    await _wait_for_commits(connection, location)
                 await apply_files(connection, location, before)
     return Migration(before, NEWEST_FORMAT)
+
+
+async def _wait_for_commits(connection: AsyncConnection, location: Location) -> None:
+    """Servers of the format before commit what they have begun; then their next commit finds the new format."""
+    head = sql.Identifier(location.schema, "head")
+    await connection.execute(sql.SQL("SELECT FROM {} FOR UPDATE").format(head))
 
 
 @asynccontextmanager
@@ -117,16 +125,17 @@ async def format_of(connection: AsyncConnection, location: Location) -> int | No
         ) from None
     found = row[0] if row else 0
     if found > NEWEST_FORMAT:
-        raise StoreError(
-            f"the schema {schema} has format {found}, written by a newer version; this one knows formats up to "
-            f"{NEWEST_FORMAT}, upgrade it"
-        )
+        raise StoreError(f"the schema {schema} {written_by_a_newer_version(found)}")
     if found < 0:
         raise StoreError(
             f"the schema {schema} holds an unfinished copy, or one that is under way; drop the schema if nothing "
             "writes it any more, and copy again"
         )
     return int(found)
+
+
+def written_by_a_newer_version(found: int) -> str:
+    return f"has format {found}, written by a newer version; this one knows formats up to {NEWEST_FORMAT}, upgrade it"
 
 
 async def _exists(connection: AsyncConnection, schema: str) -> bool:

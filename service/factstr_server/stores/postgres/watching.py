@@ -57,6 +57,8 @@ class Watch:
         self._server_id = server_id
         self.listener: StoreListener | None = None
         self._link: Link | None = None
+        self._problem = LOST
+        """Why there is none."""
         self._old: Link | None = None
         """That was lost, and is not closed yet."""
         self._connected = asyncio.Event()
@@ -87,7 +89,7 @@ class Watch:
     def link(self) -> Link:
         """Raises StoreDisconnected."""
         if self._link is None:
-            raise StoreDisconnected(LOST)
+            raise StoreDisconnected(self._problem)
         return self._link
 
     async def link_within(self, seconds: float) -> Link:
@@ -123,9 +125,14 @@ class Watch:
                     _log.info("connected to PostgreSQL again")
                 failures = 0
                 await self._watch(self.link())
+            except StoreDisconnected as error:
+                if self._link or self._problem != error.problem:
+                    _log.warning("the store cannot be used: %s", error.problem)
+                self._problem = error.problem
             except (psycopg.Error, OSError, TimeoutError, Refusal) as error:
                 if self._link or not failures:
                     _log.warning("PostgreSQL does not answer: %s", first_line(error))
+                self._problem = LOST
             except Exception:  # noqa: BLE001  (a defect must not end the watch)
                 _log.exception("the watch over PostgreSQL failed unexpectedly")
             self._disconnected()

@@ -32,6 +32,7 @@ from factstr_server.stores.postgres.conditions import Known, conditions_of, keys
 from factstr_server.stores.postgres.continuity import Continuity, Mark, mark
 from factstr_server.stores.postgres.encoding import Rows, encoded_rows
 from factstr_server.stores.postgres.link import Link
+from factstr_server.stores.postgres.migrations import NEWEST_FORMAT, written_by_a_newer_version
 from factstr_server.stores.postgres.reading import Found, Reader
 from factstr_server.stores.postgres.resolving import Attempt, Resolver
 from factstr_server.stores.postgres.statements import Statements
@@ -146,7 +147,7 @@ class Writer:
         *,
         conditions: bool,
     ) -> _Locked:
-        """Raises StoreDisconnected where the log is not the one that this server knows: it is looked at first."""
+        """Raises StoreDisconnected where the log or its format is not what this server knows: it is looked at first."""
         async with connection.pipeline():
             if not conditions:
                 await self._begin(connection)
@@ -158,7 +159,15 @@ class Writer:
                     """
                 )
             )
-            there = await self._reader.ask_digest(connection, newest.sequence_number)
+            there = await connection.execute(
+                self._sql(
+                    """
+                    SELECT f.format, r.occurred_at, md5(r.framing)
+                    FROM {schema}.schema_format AS f LEFT JOIN {schema}.records AS r ON r.sequence_number = %s
+                    """
+                ),
+                (Int8(newest.sequence_number),),
+            )
             keys = await self._ask_keys(connection, keys_of(group))
             cursors = await self._ask_cursors(connection, sorted(moved_streams(group)))
             newer = None
@@ -170,9 +179,7 @@ class Writer:
         row = await head.fetchone()
         assert row, "the first migration makes it"
         transaction_id, sequence_number, occurred_at = row
-        if await self._reader.digest_of(there) != newest[1:]:
-            self._watch.doubt()
-            raise StoreDisconnected("the log has lost its end")
+        await self._check_same(there, newest)
         return _Locked(
             transaction_id,
             sequence_number,
@@ -181,6 +188,18 @@ class Writer:
             await self._keys(keys, microseconds(occurred_at)) if keys else {},
             await self._cursors(cursors) if cursors else {},
         )
+
+    async def _check_same(self, there: AsyncCursor, newest: Mark) -> None:
+        """A migration has waited for the head row too: whoever has locked it sees the format that it commits in."""
+        row = await there.fetchone()
+        assert row, "the first migration makes it"
+        found, *digest = row
+        if found > NEWEST_FORMAT:
+            self._watch.doubt()
+            raise StoreDisconnected(f"its schema {written_by_a_newer_version(found)}")
+        if tuple(digest) != newest[1:]:
+            self._watch.doubt()
+            raise StoreDisconnected("the log has lost its end")
 
     async def _ask_keys(self, connection: AsyncConnection, keys: list[str]) -> AsyncCursor | None:
         """In a pipeline the answer comes later."""
