@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.conformance.direct import Direct
-from tests.conformance.driver import Answer, Appended, Driver, Failure, Filter, NewFact, Options, Query
+from tests.conformance.driver import Answer, Driver, Failure, Filter, NewFact, Options, Query
 from tests.conformance.matrix import STORES
 from tests.stores.list_log import Expected, ListLog, Request, key_requests
 
@@ -80,16 +80,10 @@ class Outcome(NamedTuple):
 
 async def outcome(store: Driver, request: Request) -> Outcome:
     try:
-        answer = await send(store, request)
+        answer = await request.sent_to(store)
     except Failure as failure:
         return Outcome(Expected(refusal=failure.reason, actual=failure.actual))
     return Outcome(Expected(answer.first, answer.last, answer.repeated), answer.occurred_at)
-
-
-async def send(store: Driver, request: Request) -> Appended:
-    if request.context is None:
-        return await store.append(request.facts, key=request.key)
-    return await store.append_if(request.facts, request.context, request.expected, key=request.key)
 
 
 class SideBySide(RuleBasedStateMachine):

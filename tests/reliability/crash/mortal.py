@@ -33,9 +33,9 @@ class MortalServer:
         self._starts = 0
         self._process: ServerProcess | None = None
 
-    async def start(self) -> None:
+    async def start(self, **environment: str) -> None:
         """Returns when it serves."""
-        await asyncio.to_thread(self._begin().ready)
+        await asyncio.to_thread(self._begin(**environment).ready)
 
     async def start_in_vain(self, seconds: float) -> None:
         """It is killed so long after its beginning, mostly before it serves."""
@@ -43,10 +43,12 @@ class MortalServer:
         await asyncio.sleep(seconds)
         self.kill()
 
-    def _begin(self) -> ServerProcess:
+    def _begin(self, **environment: str) -> ServerProcess:
         assert self._process is None
         self._starts += 1
-        self._process = ServerProcess(self._folder / f"{self._name}-{self._starts}.log", *self._flags)
+        self._process = ServerProcess(
+            self._folder / f"{self._name}-{self._starts}.log", *self._flags, **environment
+        )
         return self._process
 
     def kill(self) -> None:
