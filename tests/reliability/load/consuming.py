@@ -1,8 +1,9 @@
 """A durable stream, consumed by several who come, go and are interrupted; and what its cursor may have been.
 
-Everything that is known of one name stands in one place, so that it can be held to the laws whoever saw it:
-- a lease that begins has a higher epoch than all that were seen before;
-- its cursor is not behind an acknowledgement that was answered, nor past a batch that nobody had acknowledged;
+Everything that is known of one name stands in one place, so that it can be held to the laws whoever saw it, and however
+late the network has told it:
+- a lease has a higher epoch than all that were seen before it was asked for;
+- its cursor is not behind what was acknowledged under earlier leases, nor past a batch that nobody had acknowledged then;
 - what is delivered is what follows the cursor, without gap or repeat, as long as one lease lasts;
 - once a lease has been seen, no acknowledgement that begins after that with the token of an earlier one succeeds.
 """
@@ -27,9 +28,11 @@ class Lease:
 
     epoch: int
     cursor: int
-    sent: int
-    """Up to here somebody had sent an acknowledgement when it began."""
     batches: list[Batch] = field(default_factory=list)
+    sent: int = 0
+    """Up to here an acknowledgement was sent."""
+    answered: int = 0
+    """Up to here one was answered."""
 
 
 class Consumption:
@@ -54,8 +57,6 @@ class Consumption:
         self._chance = chance
         self._silence = silence
         self._leaving = leaving
-        self._answered = 0
-        self._sent = 0
         self._ended = asyncio.Event()
 
     async def consume(self, consumers: Sequence[Sequence[Driver]]) -> None:
@@ -74,25 +75,28 @@ class Consumption:
     async def _consumer(self, stores: Sequence[Driver]) -> None:
         while not self._ended.is_set():
             wait, window = self._chance.random() < 0.7, self._chance.choice((3, 50, 1_000))
+            known = self.newest_epoch
             stream = self._chance.choice(stores).stream_to_durable(
                 self.name, self._selection.query, wait=wait, window=window
             )
             try:
                 async with stream:
-                    await self._read(stream, stores, window)
+                    await self._read(stream, stores, window, known)
             except Failure as failure:
                 if failure.reason not in _OTHERS_HOLD_IT and not self._excused(failure):
                     raise
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
 
-    async def _read(self, stream: Stream, stores: Sequence[Driver], window: int) -> None:
-        """One turn; it may end at any batch, as a consumer fails."""
+    async def _read(self, stream: Stream, stores: Sequence[Driver], window: int, known: int) -> None:
+        """One turn, asked for when an epoch was known; it may end at any batch, as a consumer fails."""
         lease: Lease | None = None
         unacknowledged = 0
         while not self._ended.is_set():
             item = await said(stream, self._silence)
             if isinstance(item, Started):
-                lease = self._begun(item)
+                assert item.lease_epoch > known, f"{self.name}: {item} after epoch {known}"
+                lease = Lease(item.lease_epoch, item.after)
+                self.leases.append(lease)
             elif isinstance(item, Batch):
                 assert lease
                 assert item.first > (lease.batches[-1].last if lease.batches else lease.cursor), item
@@ -105,15 +109,6 @@ class Consumption:
                 if self._chance.random() < self._leaving:
                     return
 
-    def _begun(self, started: Started) -> Lease:
-        newest = self.newest_epoch
-        assert started.lease_epoch > newest, f"{self.name}: {started} after epoch {newest}"
-        assert started.after >= self._answered, (
-            f"{self.name}: {started} after {self._answered} was acknowledged"
-        )
-        self.leases.append(Lease(started.lease_epoch, started.after, self._sent))
-        return self.leases[-1]
-
     @property
     def ended(self) -> bool:
         return self._ended.is_set()
@@ -121,11 +116,11 @@ class Consumption:
     @property
     def newest_epoch(self) -> int:
         """That anybody has seen."""
-        return self.leases[-1].epoch if self.leases else 0
+        return max((lease.epoch for lease in self.leases), default=0)
 
     async def _acknowledge(self, lease: Lease, batch: Batch, stores: Sequence[Driver]) -> None:
         over = lease.epoch < self.newest_epoch
-        self._sent = max(self._sent, batch.last)
+        lease.sent = max(lease.sent, batch.last)
         try:
             cursor = await self._chance.choice(stores).acknowledge(self.name, batch.token)
         except Failure as failure:
@@ -136,18 +131,23 @@ class Consumption:
             f"{self.name}: epoch {lease.epoch} acknowledged {batch.last} after {self.newest_epoch}"
         )
         assert cursor >= batch.last
-        self._answered = max(self._answered, batch.last)
+        lease.answered = max(lease.answered, batch.last)
         if is_the_end(batch):
             self._ended.set()
 
     def check(self, log: Sequence[Batch]) -> None:
         """All leases, once the log is known."""
-        for lease in self.leases:
+        sent = answered = epoch = 0
+        for lease in sorted(self.leases, key=lambda lease: lease.epoch):
+            assert lease.epoch > epoch, f"{self.name}: two leases have the epoch {epoch}"
+            assert lease.cursor >= answered, f"{self.name}: {lease} begins before {answered}, acknowledged before"
             due = self._selection.of(log, lease.cursor)
             delivered = [batch._replace(token="") for batch in lease.batches]
             assert delivered == due[: len(delivered)], f"{self.name}, {lease}"
-            unacknowledged = self._selection.of(log, lease.sent)
+            unacknowledged = self._selection.of(log, sent)
             assert not unacknowledged or lease.cursor < unacknowledged[0].first, (
                 f"{self.name}: cursor {lease.cursor} is past {unacknowledged[0].shape}, "
-                f"of which nothing after {lease.sent} was acknowledged"
+                f"of which nothing after {sent} was acknowledged"
             )
+            sent, answered = max(sent, lease.sent), max(answered, lease.answered)
+            epoch = lease.epoch
