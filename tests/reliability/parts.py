@@ -6,5 +6,6 @@ from tests.reliability.crash.part import PART as CRASH
 from tests.reliability.linearizability.part import PART as LINEARIZABILITY
 from tests.reliability.part import Part
 from tests.reliability.seeded.part import PART as SEEDED
+from tests.reliability.upgrade.part import PART as UPGRADE
 
-PARTS: Final[tuple[Part[Any], ...]] = (CRASH, LINEARIZABILITY, SEEDED)
+PARTS: Final[tuple[Part[Any], ...]] = (CRASH, LINEARIZABILITY, UPGRADE, SEEDED)
