@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Final
 
 from tests.conformance.driver import Appended, Driver, NewFact, Query, of_type, refused, where
@@ -25,7 +25,7 @@ async def hold(store: Driver, kept: Kept, *, restored: bool = False) -> int:
     assert (info.store_id, info.head) == (kept.store_id, kept.head)
     assert (info.history_id != kept.history_id) is restored
     log = kept.batches
-    assert await whole_log(store) == log, "the log"
+    check_same("the log", await whole_log(store), log)
     facts = sum(len(batch.facts) for batch in log)
     await _hold_times(store, log)
     facts += await _hold_contexts(store, log)
@@ -53,7 +53,7 @@ async def _hold_contexts(store: Driver, log: Sequence[Batch]) -> int:
     for query in (*QUERIES, *asked):
         due = [fact for fact in facts if selects(query, fact.appended)]
         answer = await store.query(query)
-        assert list(answer.facts) == due, query
+        check_same(query, answer.facts, due)
         assert answer.context_version == (due[-1].sequence_number if due else None), query
         compared += len(due)
     for query in QUERIES:
@@ -71,7 +71,7 @@ async def _hold_parts(store: Driver, log: Sequence[Batch]) -> int:
         for after in (0, log[-1].last - 2):
             due = part(log, query, after)
             async with store.stream_to(query, after) as stream:
-                assert await stream.until_caught_up() == due, (query, after)
+                check_same((query, after), await stream.until_caught_up(), due)
             compared += sum(len(batch.facts) for batch in due)
     return compared
 
@@ -118,8 +118,7 @@ async def go_on(store: Driver, kept: Kept) -> list[Batch]:
         started = await consumer.started()
         assert started.after == 0
         assert started.lease_epoch > newest_epoch
-        assert _without_tokens(await consumer.until_caught_up()) == log
-    assert await whole_log(store) == log
+        check_same("a new durable stream", _without_tokens(await consumer.until_caught_up()), log)
     return log
 
 
@@ -157,7 +156,7 @@ async def _resume(store: Driver, log: Sequence[Batch], kept: KeptStream, newest_
         assert started.after == cursor
         assert started.lease_epoch > newest_epoch, "epochs never come again"
         batches = await stream.until_caught_up()
-        assert _without_tokens(batches) == part(log, kept.query, cursor), kept.name
+        check_same(kept.name, _without_tokens(batches), part(log, kept.query, cursor))
         for batch in batches[-1:]:
             assert await store.acknowledge(kept.name, batch.token) >= batch.last
     return started.lease_epoch
@@ -170,3 +169,9 @@ def part(log: Sequence[Batch], query: Query, after: int) -> list[Batch]:
 
 def _without_tokens(batches: Sequence[Batch]) -> list[Batch]:
     return [batch._replace(token="") for batch in batches]
+
+
+def check_same(what: object, found: Sequence[object], due: Sequence[object]) -> None:
+    """In words, because both may be long."""
+    for number, (one, other) in enumerate(zip_longest(found, due), 1):
+        assert one == other, f"{what}: number {number} is {one!s:.300}, and should be {other!s:.300}"

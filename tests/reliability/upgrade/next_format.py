@@ -3,7 +3,6 @@
 The next version is today's, with one file of the schema more, which notes where the log ended.
 """
 
-import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Iterable

@@ -17,7 +17,7 @@ from tests.copying.content import path_of, rows_of, select, terms_of
 from tests.copying.copied import copied
 from tests.postgres.fresh import fresh_url
 from tests.reliability.upgrade.fixtures import FIXTURES, Fixture
-from tests.reliability.upgrade.holding import go_on, hold
+from tests.reliability.upgrade.holding import check_same, go_on, hold
 from tests.reliability.upgrade.kept import Kept, load
 from tests.sharing.recording import whole_log
 from tests.sharing.servers import serving
@@ -40,7 +40,7 @@ async def serve(fixture: Fixture, folder: Path) -> int:
     written = _rows(url)
     async with opened(url):
         pass
-    assert _rows(url) == written
+    _check_unchanged(url, written)
     before = rows_of(url), terms_of(url)
     facts = await held(url, kept)
     assert (rows_of(url), terms_of(url)) == before
@@ -48,7 +48,7 @@ async def serve(fixture: Fixture, folder: Path) -> int:
         log = await go_on(store, kept)
     _verify(url)
     async with serving(url) as store:
-        assert await whole_log(store) == log
+        check_same("the log", await whole_log(store), log)
     return facts + log[-1].last
 
 
@@ -58,7 +58,7 @@ async def migrate(fixture: Fixture, folder: Path) -> int:
     written = _rows(url)
     assert await migrate_store(url) == Migration(fixture.format, NEWEST)
     assert await migrate_store(url) == Migration(NEWEST, NEWEST)
-    assert _rows(url) == written
+    _check_unchanged(url, written)
     _verify(url)
     return await held(url, kept)
 
@@ -93,7 +93,7 @@ async def copy(fixture: Fixture, folder: Path) -> int:
         written = _rows(url)
         with pytest.raises(StoreError, match=f"has the earlier format {fixture.format}; bring it to format"):
             await copied(url, target)
-        assert _rows(url) == written
+        _check_unchanged(url, written)
         await migrate_store(url)
     await copied(url, target)
     _verify(target)
@@ -105,6 +105,11 @@ def _rows(url: str) -> dict[str, list[tuple[Any, ...]]]:
         table: [tuple(map(str, row)) for row in select(url, f"SELECT * FROM {table} ORDER BY 1")]
         for table in _WRITTEN
     }
+
+
+def _check_unchanged(url: str, written: dict[str, list[tuple[Any, ...]]]) -> None:
+    for table, rows in _rows(url).items():
+        check_same(f"the table {table}", rows, written[table])
 
 
 def _verify(url: str) -> None:

@@ -4,7 +4,6 @@ A server keeps its address, as pods behind a service do, so that its clients com
 then.
 """
 
-import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
