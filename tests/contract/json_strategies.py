@@ -4,9 +4,14 @@ Values repeat often, so that a predicate has a chance to match a payload that wa
 """
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from decimal import Decimal
+from random import Random
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
+
+T = TypeVar("T")
 
 WHITESPACE = st.sampled_from(["", "", "", " ", "\n", "\t", " \r\n "])
 
@@ -111,3 +116,30 @@ def predicates_of(draw: st.DrawFn, value: Any) -> Any:
         chosen = draw(st.lists(st.sampled_from(range(len(value))), max_size=3)) if value else []
         return [draw(predicates_of(value[index])) for index in chosen]
     return value
+
+
+def written_otherwise(chance: Random, value: Any) -> str:
+    """Another text of the same meaning as a predicate: keys and elements shuffled, elements repeated."""
+    if isinstance(value, dict):
+        members = [
+            f"{json.dumps(key)} : {written_otherwise(chance, value[key])}" for key in shuffled(chance, value)
+        ]
+        return "{" + " , ".join(members) + "}"
+    if isinstance(value, list):
+        elements = shuffled(chance, value)
+        repeated = elements + elements[: chance.randint(0, len(elements))]
+        return "[" + ", ".join(written_otherwise(chance, element) for element in repeated) + "]"
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)
+        # Written out, the others would have too many digits.
+        forms = [str(value), f"{value:e}", f"{value:f}" if abs(exponent) < 60 else str(value)]
+        return chance.choice(forms).replace("+", "")
+    return json.dumps(value)
+
+
+def shuffled(chance: Random, values: Iterable[T]) -> list[T]:
+    """In any order."""
+    order = list(values)
+    chance.shuffle(order)
+    return order

@@ -1,11 +1,12 @@
-"""Containment, written again from the contract's words alone: slowly, and without the service's code.
+"""Validity and containment, written again from the contract's words alone: slowly, and without the service's code.
 
 Numbers are Decimals, made from their text; objects and arrays are the standard library's.
 """
 
 import json
-from decimal import Decimal
-from typing import Any
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
 
 
 def value_of(text: str) -> Any:
@@ -39,3 +40,107 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
+
+
+def as_decimals(value: Any) -> Any:
+    """A value with exact numbers of any kind in these terms."""
+    if isinstance(value, dict):
+        return {key: as_decimals(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [as_decimals(element) for element in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    return value
+
+
+def values_in(value: Any) -> Iterator[Any]:
+    yield value
+    if isinstance(value, dict):
+        for member in value.values():
+            yield from values_in(member)
+    if isinstance(value, list):
+        for element in value:
+            yield from values_in(element)
+
+
+def meaning(value: Any) -> object:
+    """Equal exactly for predicates of the same meaning: no order, no multiplicity, numbers by their decimal values."""
+    if isinstance(value, dict):
+        return "object", frozenset((key, meaning(member)) for key, member in value.items())
+    if isinstance(value, list):
+        return "array", frozenset(map(meaning, value))
+    return kind(value), value
+
+
+class Invalid(ValueError):
+    """No JSON text, or beyond a limit."""
+
+
+class _Written(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+class _Members(list[Any]):
+    """An object's members, all of them and in order."""
+
+
+def valid_value(text: str) -> Any:
+    """The value of a payload or predicate that the contract takes. Raises Invalid for others."""
+    try:
+        everything = json.loads(
+            text,
+            parse_int=_Written,
+            parse_float=_Written,
+            parse_constant=_refuse,
+            object_pairs_hook=_Members,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Invalid(str(error)) from None
+    for string in _strings(everything):
+        if "\0" in string or any("\ud800" <= character <= "\udfff" for character in string):
+            raise Invalid(f"{string!r} holds what no store takes")
+    return _within_limits(everything, 0)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise Invalid(f"{name} is no number")
+
+
+def _strings(written: Any) -> Iterator[str]:
+    """Also those that a later duplicate key replaces."""
+    if isinstance(written, _Members):
+        for key, member in written:
+            yield key
+            yield from _strings(member)
+    elif isinstance(written, list):
+        for element in written:
+            yield from _strings(element)
+    elif isinstance(written, str) and not isinstance(written, _Written):
+        yield written
+
+
+def _within_limits(written: Any, depth: int) -> Any:
+    """What a later duplicate key replaces is no part of the value."""
+    if isinstance(written, list) and depth == 64:
+        raise Invalid("nested more than 64 levels deep")
+    if isinstance(written, _Members):
+        return {key: _within_limits(member, depth + 1) for key, member in dict(written).items()}
+    if isinstance(written, list):
+        return [_within_limits(element, depth + 1) for element in written]
+    return _number(written) if isinstance(written, _Written) else written
+
+
+def _number(written: str) -> Decimal:
+    if sum(map(str.isdigit, written)) > 100:
+        raise Invalid(f"{written} has more than 100 digits")
+    if not any(digit in "123456789" for digit in written.lower().split("e")[0]):
+        return Decimal(0)
+    try:
+        number = Decimal(written)
+    except InvalidOperation:
+        raise Invalid(f"{written} is beyond Decimal") from None
+    if not Decimal("1e-300") <= number.copy_abs() <= Decimal("1e300"):
+        raise Invalid(f"{written} is beyond 1e300, or below 1e-300")
+    return number
