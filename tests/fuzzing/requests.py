@@ -2,13 +2,15 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from factstr.v1 import durable_stream_service_pb2, event_pb2, event_store_service_pb2, server_service_pb2
+
+M = TypeVar("M", bound=Message)
 
 Field: TypeAlias = Any
 """A `FieldDescriptor`, of which there are two kinds for type checkers."""
@@ -98,7 +100,12 @@ def broken(chance: random.Random) -> Request:
 
 def _message(chance: random.Random, method: MethodDescriptor | None = None) -> Message:
     """The request of an RPC, of any where none is named."""
-    message = GetMessageClass((method or chance.choice(METHODS)).input_type)()
+    return filled(chance, GetMessageClass((method or chance.choice(METHODS)).input_type))
+
+
+def filled(chance: random.Random, kind: type[M]) -> M:
+    """A message of any kind."""
+    message = kind()
     _Filling(chance).fill(message)
     return message
 
