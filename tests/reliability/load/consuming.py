@@ -140,7 +140,9 @@ class Consumption:
         sent = answered = epoch = 0
         for lease in sorted(self.leases, key=lambda lease: lease.epoch):
             assert lease.epoch > epoch, f"{self.name}: two leases have the epoch {epoch}"
-            assert lease.cursor >= answered, f"{self.name}: {lease} begins before {answered}, acknowledged before"
+            assert lease.cursor >= answered, (
+                f"{self.name}: {lease} begins before {answered}, acknowledged before"
+            )
             due = self._selection.of(log, lease.cursor)
             delivered = [batch._replace(token="") for batch in lease.batches]
             assert delivered == due[: len(delivered)], f"{self.name}, {lease}"
