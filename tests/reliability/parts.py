@@ -6,7 +6,15 @@ from tests.reliability.crash.part import PART as CRASH
 from tests.reliability.fuzzing.part import PART as FUZZING
 from tests.reliability.linearizability.part import PART as LINEARIZABILITY
 from tests.reliability.part import Part
+from tests.reliability.properties.part import PART as PROPERTIES
 from tests.reliability.seeded.part import PART as SEEDED
 from tests.reliability.upgrade.part import PART as UPGRADE
 
-PARTS: Final[tuple[Part[Any], ...]] = (CRASH, FUZZING, LINEARIZABILITY, UPGRADE, SEEDED)
+PARTS: Final[tuple[Part[Any], ...]] = (
+    CRASH,
+    FUZZING,
+    PROPERTIES,
+    LINEARIZABILITY,
+    UPGRADE,
+    SEEDED,
+)

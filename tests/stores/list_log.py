@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from tests.conformance.driver import Appended, Driver, Filter, NewFact, Query
 from tests.contract import naive
@@ -43,14 +44,22 @@ class Request(NamedTuple):
 
 
 def meaning(query: Query) -> frozenset[object]:
-    """A query without order, repetition and cursor. Predicates here are written in one way each."""
+    """A query without order, repetition, cursor and ways of writing."""
     return frozenset(
         (
             None if f.types is None else frozenset(f.types),
-            None if f.predicates is None else frozenset(f.predicates),
+            None if f.predicates is None else frozenset(map(naive.meaning, map(value_of, f.predicates))),
         )
         for f in query.filters
     )
+
+
+class Shape(NamedTuple):
+    """Of one batch what a stream delivers, and the first and last sequence number of the whole batch."""
+
+    first: int
+    last: int
+    numbers: list[int]
 
 
 class ListLog:
@@ -61,6 +70,10 @@ class ListLog:
         self.batches: list[int] = []
         """The last sequence number of each batch."""
         self._keys: dict[str, tuple[Request, Expected]] = {}
+
+    @property
+    def head(self) -> int:
+        return len(self.facts)
 
     def append(self, request: Request) -> Expected:
         if not request.facts:
@@ -87,6 +100,15 @@ class ListLog:
 
     def version(self, query: Query) -> int | None:
         return max(self.context(query), default=None)
+
+    def to_come(self, query: Query, after: int) -> list[Shape]:
+        """What a stream of the query delivers after a position."""
+        context = [number for number in self.context(query) if number > after]
+        shapes = (
+            Shape(before + 1, last, [number for number in context if before < number <= last])
+            for before, last in pairwise((0, *self.batches))
+        )
+        return [shape for shape in shapes if shape.numbers]
 
     def query(
         self,
@@ -115,7 +137,13 @@ def accepts(f: Filter, fact: NewFact) -> bool:
 @lru_cache(maxsize=2**16)
 def _matches(payload: str, predicate: str) -> bool:
     """Cached: the same texts come again and again."""
-    return naive.matches(naive.value_of(payload), naive.value_of(predicate))
+    return naive.matches(value_of(payload), value_of(predicate))
+
+
+@lru_cache(maxsize=4096)
+def value_of(text: str) -> Any:
+    """The same few texts are looked at again and again."""
+    return naive.value_of(text)
 
 
 def key_requests(log: ListLog) -> Sequence[Request]:
