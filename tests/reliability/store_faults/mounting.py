@@ -1,0 +1,190 @@
+"""SQLite's way to a disk that has faults and loses its power.
+
+While it is in place, everything that SQLite does in the folder of a mounted disk goes by here, whoever asks for it. The
+files are real ones, beside which the disk keeps its books. The shared memory of a WAL (-shm) may fail like any file,
+but is none of the disk's: nothing of it outlives a loss of power.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from ctypes import set_errno, string_at
+from errno import EIO
+from pathlib import Path
+from random import Random
+from typing import Final, NamedTuple
+
+import apsw
+
+from tests.reliability.store_faults.disk import Content, Disk, PowerLost
+from tests.reliability.store_faults.disk_faults import SHORT, SYNC, DiskFaults
+from tests.reliability.store_faults.interposing import PROTOTYPES, real_calls, replaced
+
+_CREATED_WITH_FOLDER: Final = ("-journal", "-wal")
+"""SQLite syncs the folder of such a file, when it has created it, together with the file."""
+
+_SHARED_MEMORY: Final = "-shm"
+
+_CHECKPOINT_PAGES: Final = 50
+"""Instead of 1,000, so that there are some in a short time."""
+
+
+class Mount:
+    """A disk at a folder."""
+
+    def __init__(self, folder: Path, files: Mapping[str, bytes], chance: Random) -> None:
+        self.folder = folder
+        self.disk = Disk(files, Random(chance.random()))
+        self.faults = DiskFaults(Random(chance.random()))
+
+    def attempt(self, call: str, do: Callable[[bool], int]) -> int:
+        """As Linux would answer. `do` is told whether to do only a part."""
+        try:
+            self.disk.check()
+            error = self.faults.meet(call)
+            self.disk.check()
+            if not error:
+                return do(error == SHORT)
+        except PowerLost:
+            error = EIO
+        set_errno(error)
+        return -1
+
+
+class _Open(NamedTuple):
+    """What a descriptor leads to."""
+
+    mount: Mount
+    content: Content | None
+    """None: memory."""
+    folder_is_due: bool
+
+
+class Mounts:
+    """All disks. The methods named like system calls are what stands before these."""
+
+    def __init__(self) -> None:
+        self._by_folder: dict[Path, Mount] = {}
+        self._opened: dict[int, _Open] = {}
+        self._real = real_calls()
+
+    def mount(self, folder: Path, chance: Random, files: Mapping[str, bytes] | None = None) -> Mount:
+        """In a new folder. With files that are durable."""
+        folder.mkdir()
+        folder = folder.resolve()
+        for name, data in (files or {}).items():
+            (folder / name).write_bytes(data)
+        self._by_folder[folder] = Mount(folder, files or {}, chance)
+        return self._by_folder[folder]
+
+    def _at(self, path: bytes) -> tuple[Mount | None, str]:
+        place = Path(os.fsdecode(path))
+        return self._by_folder.get(place.parent), place.name
+
+    def open(self, path: bytes, flags: int, mode: int) -> int:
+        mount, name = self._at(path)
+        real = self._real["open"]
+        if mount is None:
+            return real(path, flags, mode)
+
+        def do(_part: bool) -> int:
+            descriptor = real(path, flags, mode)
+            if descriptor >= 0:
+                try:
+                    content = None if name.endswith(_SHARED_MEMORY) else mount.disk.open(name)
+                except PowerLost:
+                    os.close(descriptor)
+                    raise
+                due = bool(flags & os.O_CREAT) and name.endswith(_CREATED_WITH_FOLDER)
+                self._opened[descriptor] = _Open(mount, content, due)
+            return descriptor
+
+        return mount.attempt("open", do)
+
+    def unlink(self, path: bytes) -> int:
+        mount, name = self._at(path)
+        real = self._real["unlink"]
+        if mount is None:
+            return real(path)
+
+        def do(_part: bool) -> int:
+            mount.disk.delete(name)
+            return real(path)
+
+        return mount.attempt("unlink", do)
+
+    def close(self, descriptor: int) -> int:
+        self._opened.pop(descriptor, None)
+        return self._real["close"](descriptor)
+
+    def fstat(self, descriptor: int, result: int) -> int:
+        return self._attempt("fstat", descriptor, lambda *_: self._real["fstat"](descriptor, result))
+
+    def mmap(self, *arguments: int) -> int:
+        return self._attempt("mmap", arguments[4], lambda *_: self._real["mmap"](*arguments))
+
+    def pread64(self, descriptor: int, to: int, size: int, offset: int) -> int:
+        def do(_opened: _Open | None, part: bool) -> int:
+            return self._real["pread64"](descriptor, to, _less(size) if part else size, offset)
+
+        return self._attempt("pread64", descriptor, do)
+
+    def pwrite64(self, descriptor: int, data: int, size: int, offset: int) -> int:
+        def do(opened: _Open | None, part: bool) -> int:
+            written = _less(size) if part else size
+            if opened and opened.content:
+                opened.mount.disk.write(opened.content, offset, string_at(data, written))
+            return self._real["pwrite64"](descriptor, data, written, offset)
+
+        return self._attempt("pwrite64", descriptor, do)
+
+    def ftruncate(self, descriptor: int, size: int) -> int:
+        def do(opened: _Open | None, _part: bool) -> int:
+            if opened and opened.content:
+                opened.mount.disk.cut(opened.content, size)
+            return self._real["ftruncate"](descriptor, size)
+
+        return self._attempt("ftruncate", descriptor, do)
+
+    def sync(self, descriptor: int) -> int:
+        """Gives SQLite's result. The real file is not synced: what is durable stands in the disk's books."""
+
+        def do(opened: _Open | None, _part: bool) -> int:
+            if opened and opened.content:
+                opened.mount.disk.sync(opened.content, folder=opened.folder_is_due)
+                self._opened[descriptor] = opened._replace(folder_is_due=False)
+            return 0
+
+        if not self._attempt(SYNC, descriptor, do):
+            return apsw.SQLITE_OK
+        opened = self._opened[descriptor]
+        if opened.content:
+            with suppress(PowerLost):
+                opened.mount.disk.fail_to_sync(opened.content)
+        return apsw.SQLITE_IOERR_FSYNC
+
+    def _attempt(self, call: str, descriptor: int, do: Callable[[_Open | None, bool], int]) -> int:
+        opened = self._opened.get(descriptor)
+        if opened is None:
+            return do(None, False)
+        return opened.mount.attempt(call, lambda part: do(opened, part))
+
+
+def _less(size: int) -> int:
+    return max(1, size // 2)
+
+
+def _checkpoint_soon(connection: apsw.Connection) -> None:
+    connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+
+
+@contextmanager
+def mounted() -> Iterator[Mounts]:
+    """While it lasts, SQLite goes this way. No file of a disk is open before or after."""
+    mounts = Mounts()
+    apsw.connection_hooks.append(_checkpoint_soon)
+    try:
+        with replaced({name: getattr(mounts, name) for name in PROTOTYPES}, mounts.sync):
+            yield mounts
+    finally:
+        apsw.connection_hooks.remove(_checkpoint_soon)

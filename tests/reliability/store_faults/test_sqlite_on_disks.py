@@ -1,0 +1,136 @@
+"""What a SQLite store says and keeps when its disk fails or loses its power at a certain moment."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from errno import EIO
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from factstr_server.stores.protocol import StoreError
+from tests.conformance.direct import Direct
+from tests.conformance.driver import Appended, Failure, NewFact, Options, refused
+from tests.conformance.streams import Batch
+from tests.reliability.crash.sqlite import look_at
+from tests.reliability.part import Trial
+from tests.reliability.store_faults.disk_faults import STALLED, SYNC, Trouble
+from tests.reliability.store_faults.mounting import Mounts, mounted
+from tests.sharing.recording import whole_log
+from tests.stores.opened import url_of
+from tests.waiting import until
+
+SYNCS_FAIL: Final = Trouble("syncs fail", 1, {SYNC: (EIO,)})
+
+EVERY: Final = 7
+"""One moment of so many is tried."""
+
+
+@pytest.fixture
+def mounts() -> Iterator[Mounts]:
+    with mounted() as mounts:
+        yield mounts
+
+
+def store_at(folder: Path) -> Direct:
+    return Direct(url_of(folder / "facts.db"), Options())
+
+
+def wanted(number: int) -> tuple[list[NewFact], str]:
+    """Facts and their key."""
+    return [NewFact(f"fact {number}"), NewFact(f"fact {number}")], f"key {number}"
+
+
+class Life:
+    """Of a store, from its creation on."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[Appended] = []
+        self.cursor = 0
+
+    async def live(self, folder: Path) -> None:
+        """It is opened twice, and closed in order."""
+        for _ in range(2):
+            async with store_at(folder) as store, store.stream_all_durable("s") as stream:
+                for number in range(len(self.acknowledged), len(self.acknowledged) + 4):
+                    facts, key = wanted(number)
+                    self.acknowledged.append(await store.append(facts, key=key))
+                    batch = await stream.next_of(Batch)
+                    self.cursor = await store.acknowledge("s", batch.token)
+
+    async def check(self, store: Direct) -> None:
+        """What it has left."""
+        log = await whole_log(store)
+        shapes = [(batch.first, batch.last) for batch in log]
+        told = [(answer.first, answer.last) for answer in self.acknowledged]
+        assert shapes in (told, [*told, (2 * len(told) + 1, 2 * len(told) + 2)]), (
+            "acknowledged, or perhaps the next one"
+        )
+        assert not self.cursor or (await store.durable("s")).cursor >= self.cursor
+        for number, answer in enumerate(self.acknowledged):
+            facts, key = wanted(number)
+            assert [fact.appended for fact in log[number].facts] == facts
+            assert await store.append(facts, key=key) == answer.as_repeat
+
+
+async def test_power_that_is_lost_at_any_moment_of_a_stores_life_takes_nothing_that_was_acknowledged(
+    trial: Trial, mounts: Mounts
+) -> None:
+    chance = trial.chance()
+    for changes in count(chance.randrange(EVERY), EVERY):
+        before = mounts.mount(trial.folder / f"before-{changes}", chance)
+        before.disk.lose_power(changes)
+        life = Life()
+        with suppress(StoreError, Failure):
+            await life.live(before.folder)
+        if not before.disk.lost:
+            break
+        after = mounts.mount(trial.folder / f"after-{changes}", chance, before.disk.files_after_loss())
+        async with store_at(after.folder) as store:
+            await life.check(store)
+            await store.append([NewFact("goes on")])
+        look_at(after.folder / "facts.db")
+    assert changes > 20 * EVERY
+
+
+async def test_a_commit_whose_sync_failed_is_called_unknown_because_a_crash_may_bring_it_to_light(
+    trial: Trial, mounts: Mounts
+) -> None:
+    chance = trial.chance()
+    disk = mounts.mount(trial.folder / "disk", chance)
+    async with store_at(disk.folder) as store:
+        await store.append(*wanted(0)[:1], key=wanted(0)[1])
+        disk.faults.begin(SYNCS_FAIL)
+        with refused("APPEND_OUTCOME_UNKNOWN"):
+            await store.append(wanted(1)[0], key=wanted(1)[1])
+        assert [batch.last for batch in look_at(disk.folder / "facts.db")] == [2, 4]
+        disk.faults.end()
+        # Here it never happened, and nothing is built on what was not synced.
+        assert await store.head() == 2
+        assert (await store.append([NewFact("another")])).first == 3
+        assert not (await store.append(wanted(1)[0], key=wanted(1)[1])).repeated
+        disk.disk.lose_power()
+    after = mounts.mount(trial.folder / "after", chance, disk.disk.files_after_loss())
+    async with store_at(after.folder) as store:
+        assert [batch.last for batch in await whole_log(store)] == [2, 3, 5]
+
+
+async def test_while_a_sync_stalls_nothing_is_acknowledged_and_everything_else_goes_on(
+    trial: Trial, mounts: Mounts
+) -> None:
+    disk = mounts.mount(trial.folder / "disk", trial.chance())
+    async with store_at(disk.folder) as store, store.stream_all() as stream:
+        await stream.started()
+        await store.append_types("a")
+        assert (await stream.next_of(Batch)).last == 1
+        disk.faults.begin(STALLED)
+        appending = asyncio.create_task(store.append_types("b"))
+        await until(lambda: disk.faults.met > 0, "the sync stalls")
+        assert (await store.query()).numbers == [1]
+        assert await stream.next_within(0.2) is None
+        assert not appending.done()
+        disk.faults.end()
+        assert (await appending).last == 2
+        assert (await stream.next_of(Batch)).last == 2
