@@ -14,7 +14,7 @@ from factstr_server.contract.errors import Reason, Refusal
 from factstr_server.log.event_log import EventLog
 from factstr_server.stores.opening import store_by_url
 from factstr_server.stores.postgres import store as postgres_store
-from factstr_server.stores.postgres import writing
+from factstr_server.stores.postgres import transactions, writing
 from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.protocol import StoreOptions
 from tests.conformance.driver import NewFact, of_type, refused
@@ -108,6 +108,43 @@ async def test_appends_that_waited_in_vain_for_a_lock_are_refused_and_later_ones
                 head += 1
                 assert (await log.append(append)).first_sequence_number == head
         assert await log.head() == head
+
+
+@contextmanager
+def hung_commit(url: str, *, of: str) -> Iterator[psycopg.Connection]:
+    """It has locked the head row in a pipeline, and then says nothing any more."""
+    location = location_of(url)
+    with psycopg.connect(location.conninfo, autocommit=True, application_name=of) as connection:
+        with connection.pipeline():
+            connection.execute("BEGIN")
+            connection.execute(b"SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+            connection.execute(f"SELECT FROM {location.schema}.head FOR UPDATE".encode())
+        yield connection
+
+
+async def test_a_server_that_hangs_in_a_commit_does_not_hold_up_the_others_for_ever(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "HUNG_SECONDS", 0.5)
+    async with log_on(url, PATIENT) as log:
+        with hung_commit(url, of="factstr-server") as hung:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert (await log.append(prepared([NewFact()]))).first_sequence_number == 1
+            with pytest.raises(psycopg.OperationalError):
+                hung.execute("COMMIT")
+
+
+async def test_a_commit_that_is_not_a_servers_is_left_alone_however_long_it_hangs(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "HUNG_SECONDS", 0.0)
+    async with log_on(url, IMPATIENT) as log:
+        with hung_commit(url, of="an administrator") as hung:
+            for _ in range(3):
+                with pytest.raises(Refusal):
+                    await log.append(prepared([NewFact()]))
+            hung.execute("COMMIT")
+        assert (await log.append(prepared([NewFact()]))).first_sequence_number == 1
 
 
 async def test_a_read_that_takes_too_long_is_given_up_and_others_go_on(

@@ -13,12 +13,13 @@ Invariants:
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, errors
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8
 
@@ -40,6 +41,7 @@ from factstr_server.stores.postgres.times import microseconds, moment
 from factstr_server.stores.postgres.transactions import (
     LONGEST_LOCK_SECONDS,
     begin,
+    end_hung_commits,
     roll_back_failed,
     warnings_heard,
 )
@@ -67,6 +69,8 @@ _STANDING: Final = (Committed, Repeated, Advanced)
 """Outcomes that say that something stands. What is only seen may not have reached a synchronous standby, after a crash:
 so a COMMIT precedes them also where nothing is written. It waits, because the head row was locked.
 """
+
+_log = logging.getLogger(__name__)
 
 
 class _Locked(NamedTuple):
@@ -106,7 +110,8 @@ class Writer:
                     return outcomes
                 rows = await self._rows(decision)
             except BaseException as error:
-                await self._give_up(link, error)
+                if await self._give_up(link, error) and isinstance(error, errors.LockNotAvailable):
+                    await self._end_hung_commits(link)
                 raise
             newest = None
             if rows:
@@ -382,6 +387,13 @@ class Writer:
             pass
         self._watch.lost(link)
         return False
+
+    async def _end_hung_commits(self, link: Link) -> None:
+        try:
+            if await end_hung_commits(link.writing, self._sql):
+                _log.warning("a server that hung in a commit held up the others: its transaction was ended")
+        except (psycopg.Error, OSError):
+            pass  # It is tried again with the next commit that has waited in vain.
 
     async def _begin(self, connection: AsyncConnection) -> None:
         await begin(connection, min(self._wait_seconds, LONGEST_LOCK_SECONDS))
