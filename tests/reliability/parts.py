@@ -8,12 +8,14 @@ from tests.reliability.linearizability.part import PART as LINEARIZABILITY
 from tests.reliability.part import Part
 from tests.reliability.properties.part import PART as PROPERTIES
 from tests.reliability.seeded.part import PART as SEEDED
+from tests.reliability.store_faults.part import PART as STORE_FAULTS
 from tests.reliability.upgrade.part import PART as UPGRADE
 
 PARTS: Final[tuple[Part[Any], ...]] = (
     CRASH,
     FUZZING,
     PROPERTIES,
+    STORE_FAULTS,
     LINEARIZABILITY,
     UPGRADE,
     SEEDED,

@@ -3,7 +3,7 @@
 Everything that is known of one name stands in one place, so that it can be held to the laws whoever saw it, and however
 late the network has told it:
 - a lease has a higher epoch than all that were seen before it was asked for;
-- its cursor is not behind what was acknowledged under earlier leases, nor past a batch that nobody had acknowledged then;
+- its cursor is not behind what was acknowledged under earlier leases, nor past a batch that nobody had acknowledged;
 - what is delivered is what follows the cursor, without gap or repeat, as long as one lease lasts;
 - once a lease has been seen, no acknowledgement that begins after that with the token of an earlier one succeeds.
 """
