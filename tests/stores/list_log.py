@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tests.conformance.driver import Appended, Driver, Filter, NewFact, Query
+from tests.conformance.facts import Filter, NewFact, Query
 from tests.contract import naive
+
+if TYPE_CHECKING:
+    # What is compared with the list alone needs no store.
+    from tests.conformance.driver import Appended, Driver
 
 
 class Expected(NamedTuple):
@@ -27,7 +31,7 @@ class Request(NamedTuple):
     expected: int | None = None
     key: str = ""
 
-    async def sent_to(self, store: Driver) -> Appended:
+    async def sent_to(self, store: "Driver") -> "Appended":
         if self.context is None:
             return await store.append(self.facts, key=self.key)
         return await store.append_if(self.facts, self.context, self.expected, key=self.key)
@@ -48,7 +52,9 @@ def meaning(query: Query) -> frozenset[object]:
     return frozenset(
         (
             None if f.types is None else frozenset(f.types),
-            None if f.predicates is None else frozenset(map(naive.meaning, map(value_of, f.predicates))),
+            None
+            if f.predicates is None
+            else frozenset(map(naive.meaning, map(naive.value_of, f.predicates))),
         )
         for f in query.filters
     )
@@ -137,13 +143,7 @@ def accepts(f: Filter, fact: NewFact) -> bool:
 @lru_cache(maxsize=2**16)
 def _matches(payload: str, predicate: str) -> bool:
     """Cached: the same texts come again and again."""
-    return naive.matches(value_of(payload), value_of(predicate))
-
-
-@lru_cache(maxsize=4096)
-def value_of(text: str) -> Any:
-    """The same few texts are looked at again and again."""
-    return naive.value_of(text)
+    return naive.matches(naive.value_of(payload), naive.value_of(predicate))
 
 
 def key_requests(log: ListLog) -> Sequence[Request]:

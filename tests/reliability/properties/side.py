@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tests.conformance.direct import Direct
-from tests.conformance.driver import Appended, Driver, Fact, Failure, Query, of_type, refused
+from tests.conformance.driver import Driver, Fact, Failure, Query, of_type, refused
 from tests.conformance.facts import EVERYTHING
 from tests.conformance.streams import Stream
 from tests.reliability.properties.consuming import Consuming
@@ -141,15 +141,10 @@ class Side:
 
     async def _outcome(self, request: Request) -> "Outcome":
         try:
-            answer = await self._send(request)
+            answer = await request.sent_to(self.store)
         except Failure as failure:
             return Outcome(Expected(refusal=failure.reason, actual=failure.actual), 0)
         return Outcome(Expected(answer.first, answer.last, answer.repeated), answer.occurred_at)
-
-    async def _send(self, request: Request) -> Appended:
-        if request.context is None:
-            return await self.store.append(request.facts, key=request.key)
-        return await self.store.append_if(request.facts, request.context, request.expected, key=request.key)
 
 
 class Outcome(NamedTuple):
