@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeAlias, TypeVar
@@ -121,12 +120,16 @@ class Stream:
 
     async def close(self) -> None:
         """Leaves without a word, as a client does. Idempotent."""
-        if self._reading:
-            self._reading.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._reading
-            self._reading = None
-        await self._close()
+        reading, self._reading = self._reading, None
+        try:
+            if reading:
+                reading.cancel()
+                # Not awaited itself: who is cancelled meanwhile could not be told from what is read.
+                await asyncio.wait((reading,))
+                if not reading.cancelled():
+                    reading.exception()
+        finally:
+            await self._close()
 
     async def next(self) -> Item:
         """The next item. Raises Failure where the stream has ended."""
