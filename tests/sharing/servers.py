@@ -1,14 +1,16 @@
 """Servers on a shared store: in this process, or as processes of their own that can be killed."""
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import grpc
@@ -119,15 +121,26 @@ class ServerProcess:
     """The real `factstr-server` on a port of its own."""
 
     def __init__(
-        self, url: str, log: Path, *flags: str, program: Sequence[str] = ("-m", "factstr_server")
+        self,
+        url: str,
+        log: Path,
+        *flags: str,
+        program: Sequence[str] = ("-m", "factstr_server"),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Started, but not ready: several can start at once. `program` is what Python is given to run."""
+        """Started, but not ready: several can start at once. `program` is what Python is given to run, `environment`
+        what it has beside our variables.
+        """
         self._log = log
         command = [sys.executable, *program, "--store", url, "--listen", "127.0.0.1:0"]
         command += ["--heartbeat-interval", str(HEARTBEAT.total_seconds()), "--drain-seconds", "2", *flags]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | environment,
             )
         started = process(self._process.pid)
         # Not awaited yet, so at least a zombie.
