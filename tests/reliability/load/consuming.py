@@ -9,6 +9,7 @@ late the network has told it:
 """
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -137,16 +138,19 @@ class Consumption:
 
     def check(self, log: Sequence[Batch]) -> None:
         """All leases, once the log is known."""
+        parts = self._selection.of(log, 0)
+        lasts = [batch.last for batch in parts]
         sent = answered = epoch = 0
         for lease in sorted(self.leases, key=lambda lease: lease.epoch):
             assert lease.epoch > epoch, f"{self.name}: two leases have the epoch {epoch}"
             assert lease.cursor >= answered, (
                 f"{self.name}: {lease} begins before {answered}, acknowledged before"
             )
-            due = self._selection.of(log, lease.cursor)
+            # Cursors stand at ends of batches, so that no part is cut.
+            due = bisect_right(lasts, lease.cursor)
             delivered = [batch._replace(token="") for batch in lease.batches]
-            assert delivered == due[: len(delivered)], f"{self.name}, {lease}"
-            unacknowledged = self._selection.of(log, sent)
+            assert delivered == parts[due : due + len(delivered)], f"{self.name}, {lease}"
+            unacknowledged = parts[bisect_right(lasts, sent) :][:1]
             assert not unacknowledged or lease.cursor < unacknowledged[0].first, (
                 f"{self.name}: cursor {lease.cursor} is past {unacknowledged[0].shape}, "
                 f"of which nothing after {sent} was acknowledged"

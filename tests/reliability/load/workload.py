@@ -20,7 +20,7 @@ from tests.reliability.load.pipelining import Pipeline
 from tests.reliability.part import Figures
 from tests.sharing.accounts import ACCOUNTS, SELECTIONS, accounts_of, logged, of_context
 from tests.sharing.recording import whole_log
-from tests.sharing.writing import Excused, Load, write_the_end
+from tests.sharing.writing import Excused, Load, Writer, write_the_end
 from tests.waiting import until
 
 ENDING_SECONDS = 60.0
@@ -146,7 +146,7 @@ class Workload:
         log = await whole_log(store)
         self.check_history(log)
         facts = [fact for batch in log for fact in batch.facts]
-        self._check_acknowledged(facts)
+        check_acknowledged(self.load.writers, self.pipelines, facts)
         for selection in SELECTIONS:
             found = (await store.query(selection.query)).facts
             assert found == tuple(filter(selection.matches, facts)), f"index of {selection.name}"
@@ -162,16 +162,6 @@ class Workload:
             state = await store.durable(consumption.name)
             assert state.cursor == log[-1].last, f"{consumption.name}: {state}"
         return log
-
-    def _check_acknowledged(self, facts: Sequence[Fact]) -> None:
-        """What was sent is there to the last byte, where and when its answer said."""
-        for answer, sent in (
-            *((each.answer, each.facts) for writer in self.load.writers for each in writer.answered),
-            *(each for pipeline in self.pipelines for each in pipeline.acknowledged),
-        ):
-            there = facts[answer.first - 1 : answer.last]
-            assert [fact.appended for fact in there] == list(sent), f"{answer} is {there}"
-            assert {fact.occurred_at for fact in there} == {answer.occurred_at}
 
     def check_history(self, log: Sequence[Batch]) -> None:
         """Everything that was told agrees with the log, whatever is still open."""
@@ -189,3 +179,16 @@ class Workload:
             "leases": sum(len(each.leases) for each in self.consumptions),
             "acknowledgements refused": sum(each.refused for each in self.consumptions),
         }
+
+
+def check_acknowledged(
+    writers: Sequence[Writer], pipelines: Sequence[Pipeline], facts: Sequence[Fact]
+) -> None:
+    """What was sent is there to the last byte, where and when its answer said. The facts are the whole log's."""
+    for answer, sent in (
+        *((each.answer, each.facts) for writer in writers for each in writer.answered),
+        *(each for pipeline in pipelines for each in pipeline.acknowledged),
+    ):
+        there = facts[answer.first - 1 : answer.last]
+        assert [fact.appended for fact in there] == list(sent), f"{answer} is {there}"
+        assert {fact.occurred_at for fact in there} == {answer.occurred_at}
