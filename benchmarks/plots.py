@@ -6,6 +6,7 @@ Lines are medians over the rounds, shades the extremes. What a run did not measu
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +22,9 @@ Lines = Mapping[str, Mapping[float, Spread]]
 """By name, and by what is on the horizontal axis."""
 
 
-def draw(run: Run, folder: Path) -> list[str]:
-    """The names of the plots drawn."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
-    settings = mpl.rc_context(
+def styled() -> AbstractContextManager[None]:
+    """The time for which plots look like those of the benchmarks."""
+    return mpl.rc_context(
         {
             # The same file from the same figures.
             "svg.hashsalt": "factstr",
@@ -37,7 +36,13 @@ def draw(run: Run, folder: Path) -> list[str]:
             "legend.frameon": False,
         }
     )
-    with settings:
+
+
+def draw(run: Run, folder: Path) -> list[str]:
+    """The names of the plots drawn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    with styled():
         for name, plot in PLOTS.items():
             figure = Figure(figsize=(7, 4.5), layout="constrained")
             if plot(run, figure.add_subplot()):
