@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from tests.reliability.crash.part import PART as CRASH
+from tests.reliability.endurance.part import PART as ENDURANCE
 from tests.reliability.fuzzing.part import PART as FUZZING
 from tests.reliability.linearizability.part import PART as LINEARIZABILITY
 from tests.reliability.part import Part
@@ -12,6 +13,7 @@ from tests.reliability.store_faults.part import PART as STORE_FAULTS
 from tests.reliability.upgrade.part import PART as UPGRADE
 
 PARTS: Final[tuple[Part[Any], ...]] = (
+    ENDURANCE,
     CRASH,
     FUZZING,
     PROPERTIES,
