@@ -84,12 +84,17 @@ def action(
 class EveryStore(RuleBasedStateMachine):
     """One history on every store. Nothing goes on while something is drawn: hypothesis watches over what is random."""
 
-    def __init__(self, runner: asyncio.Runner, folder: Path, tally: Counter[str]) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, folder: Path, tally: Counter[str], failed: Callable[[str], None]
+    ) -> None:
         super().__init__()
         self._runner = runner
         self._folder = folder
         self.tally = tally
         """What was done, on each store."""
+        self._failed = failed
+        """Is told of what failed and after which steps: when they are done again it may not fail any more."""
+        self._steps: list[str] = []
         self.log = ListLog()
         self.sides: dict[str, Side] = {}
 
@@ -101,6 +106,7 @@ class EveryStore(RuleBasedStateMachine):
             for name, result in zip(self.sides, results, strict=True):
                 if isinstance(result, BaseException):
                     result.add_note(f"on {name}")
+                    self._failed("\n".join((f"{result!r} on {name}, after", *self._steps)))
                     raise result
 
         self._runner.run(together())
@@ -131,7 +137,9 @@ class EveryStore(RuleBasedStateMachine):
         possible = [each for each in _ACTIONS for _ in range(each.weight) if each.when(self)]
         self.tally["steps"] += 1
         chosen = data.draw(st.sampled_from(possible))
-        chosen.do(self, **data.draw(chosen.arguments))
+        arguments = data.draw(chosen.arguments)
+        self._steps.append(f"{chosen} {arguments}")
+        chosen.do(self, **arguments)
 
     # Appends.
 

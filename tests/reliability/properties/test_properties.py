@@ -1,4 +1,4 @@
-"""A dozen histories on every store."""
+"""A few histories on every store."""
 
 import pytest
 
