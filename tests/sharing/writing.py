@@ -151,6 +151,7 @@ class Writer:
                     return
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
             else:
+                assert not (certain and answer.repeated), f"{answer} to {key}, of which nothing was committed"
                 call.finish(Committed(answer.first, answer.last, answer.occurred_at))
                 self.committed += 1
                 self.answered.append(Answered(facts, context, expected, key, answer))

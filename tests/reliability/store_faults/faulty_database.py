@@ -7,7 +7,7 @@ proxy before it loses COMMITs and their answers.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from random import Random
@@ -16,8 +16,10 @@ from typing import Final, LiteralString, Self
 import psycopg
 from psycopg import sql
 
+from tests.conformance.streams import Batch
 from tests.failover.proxy import Cut, Proxy
 from tests.postgres.cluster import Cluster
+from tests.reliability.load.logs import log_in_schema
 from tests.waiting import until
 
 ROLE: Final = "served"
@@ -71,6 +73,18 @@ _LONGEST_SECONDS: Final = 0.8
 """Of one trouble. Longer than servers wait for their store."""
 
 
+KINDS: Final = (
+    *("errors",) * 4,
+    "slowness",
+    *("lost COMMITs",) * 3,
+    "ended sessions",
+    "cancelled statements",
+    "no connections",
+    "locks",
+)
+"""Of trouble; the more often, the likelier."""
+
+
 class FaultyDatabase:
     """One schema of a cluster. Harmless, but for its times of trouble."""
 
@@ -103,22 +117,27 @@ class FaultyDatabase:
         """As servers are given it."""
         return f"postgresql://{ROLE}@127.0.0.1:{self._proxy.port}/postgres?schema={self.schema}"
 
+    def log(self) -> list[Batch]:
+        """In one step of the loop: what is answered later is not known yet."""
+        with self._cluster.connect() as connection:
+            return log_in_schema(connection, self.schema)
+
     async def set_traps(self) -> None:
         """Once the tables are there."""
         await self._superuser.execute(sql.SQL(_TRIGGERS).format(schema=sql.Identifier(self.schema)))
 
-    async def trouble(self, counts: Counter[str]) -> None:
+    async def trouble(self, kind: str, counts: Counter[str]) -> None:
         """One time of it, from beginning to end."""
-        kinds: tuple[Callable[[Counter[str]], Awaitable[None]], ...] = (
-            *(self._errors,) * 4,
-            self._slowness,
-            *(self._lost_commits,) * 3,
-            self._ended_sessions,
-            self._cancelled_statements,
-            self._no_connections,
-            self._locks,
-        )
-        await self._chance.choice(kinds)(counts)
+        kinds: Mapping[str, Callable[[Counter[str]], Awaitable[None]]] = {
+            "errors": self._errors,
+            "slowness": self._slowness,
+            "lost COMMITs": self._lost_commits,
+            "ended sessions": self._ended_sessions,
+            "cancelled statements": self._cancelled_statements,
+            "no connections": self._no_connections,
+            "locks": self._locks,
+        }
+        await kinds[kind](counts)
 
     async def _errors(self, counts: Counter[str]) -> None:
         code = self._chance.choice(list(_CODES))
@@ -147,7 +166,7 @@ class FaultyDatabase:
         return int(row[0]) if row[1] else 0
 
     async def _lost_commits(self, counts: Counter[str]) -> None:
-        for _ in range(self._chance.choice((1, 2, 5))):
+        for _ in range(self._chance.choice((2, 5))):
             cuts = self._proxy.cuts + 1
             when = self._chance.choice(list(Cut))
             self._proxy.cut_next_commit(when, and_all_else=self._chance.random() < 0.3)

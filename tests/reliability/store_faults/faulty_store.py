@@ -41,7 +41,6 @@ _REFUSALS: Final[tuple[Failing, ...]] = (
     _unavailable,
     lambda: StoreDisconnected("as asked"),
     lambda: store_corrupt("as asked"),
-    store_full,
     _defect,
 )
 
@@ -49,6 +48,7 @@ _REFUSALS: Final[tuple[Failing, ...]] = (
 class Mishap(StrEnum):
     """What happens to a call; named for the figures."""
 
+    FULL = "calls of a store refused for want of room"
     REFUSED = "calls of a store refused"
     DELAYED = "calls of a store delayed"
     LOST = "answers of a store lost"
@@ -61,11 +61,13 @@ class Times(NamedTuple):
     one_in: int
     calls: Collection[str] | None = None
     """None: to any."""
+    seconds: float = 0.8
+    """At most."""
 
 
 TIMES: Final = tuple(
     Times(mishaps, one_in, calls)
-    for mishaps in ((Mishap.REFUSED,), (Mishap.DELAYED,), (Mishap.LOST,), tuple(Mishap))
+    for mishaps in ((Mishap.FULL, Mishap.DELAYED), (Mishap.REFUSED,), (Mishap.LOST,), tuple(Mishap))
     for one_in in (20, 3, 1)
     for calls in (("commit",), None)
 )
@@ -86,7 +88,6 @@ class FaultyStore(WrappingStore):
     def __init__(self, inner: Store, counts: Counter[str], chance: Random) -> None:
         super().__init__(inner)
         self.times: Times | None = None
-        self.met = 0
         self._counts = counts
         self._chance = chance
 
@@ -123,6 +124,8 @@ class FaultyStore(WrappingStore):
 
     async def meet(self, name: str, call: Callable[[], Awaitable[Any]], in_doubt: Failing) -> Any:
         mishap = self._mishap(name)
+        if mishap is Mishap.FULL:
+            raise store_full()
         if mishap is Mishap.REFUSED:
             raise self._one_of(*_REFUSALS, in_doubt)
         if mishap is Mishap.DELAYED:
@@ -141,5 +144,4 @@ class FaultyStore(WrappingStore):
             return None
         mishap = self._chance.choice(times.mishaps)
         self._counts[mishap] += 1
-        self.met += 1
         return mishap

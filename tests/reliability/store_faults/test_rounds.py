@@ -5,6 +5,7 @@ import pytest
 from tests.conformance.matrix import STORES, StoreKind
 from tests.reliability.part import Trial
 from tests.reliability.store_faults.any_store import fail_calls
+from tests.reliability.store_faults.faulty_store import Mishap, Times
 from tests.reliability.store_faults.part import SIZES
 from tests.reliability.store_faults.postgres import break_databases
 from tests.reliability.store_faults.rounds import Tally
@@ -30,6 +31,20 @@ async def test_a_postgresql_that_fails_anywhere_is_believed_when_it_commits_and_
     tally = Tally()
     await break_databases(QUICK.databases, trial, tally)
     assert tally.counts["appends acknowledged"] > QUICK.databases
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_out_and_done_once(trial: Trial) -> None:
+    tally = Tally()
+    await break_databases(4, trial, tally, ["lost COMMITs"])
+    assert tally.counts["PostgreSQL: COMMITs or their answers lost"] >= 3
+
+
+async def test_an_append_is_not_refused_for_another_one_that_finds_no_room(trial: Trial) -> None:
+    tally = Tally()
+    # What comes while a commit takes its time is one group.
+    times = Times((Mishap.FULL, Mishap.DELAYED), 2, ("commit",), seconds=3)
+    await fail_calls(5, trial, tally, STORES[0], [times])
+    assert tally.counts[Mishap.FULL] >= 3
 
 
 @pytest.mark.parametrize("kind", STORES, ids=lambda kind: kind.name)
