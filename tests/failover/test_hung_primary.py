@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from random import Random
 from typing import Final
 
 import pytest
 
+from factstr_server.stores.postgres import store as postgres_store
 from factstr_server.stores.postgres import watching
 from tests.conformance.driver import NewFact, refused
 from tests.conformance.streams import Checkpoint, Started
 from tests.failover.health import SERVES, health, is_away, is_back
 from tests.failover.succession import Succession
 from tests.postgres.cluster import Cluster
+from tests.reliability.network.link import DEAD, Link
 from tests.sharing.recording import whole_log
 from tests.sharing.servers import serving
 
@@ -101,3 +104,28 @@ async def test_what_a_hung_primary_was_asked_is_asked_of_its_heir_although_it_ne
             assert [batch.last for batch in await again.batches(4)] == [1, 2, 3, 4]
         assert len(await whole_log(store)) == 4
         assert succession.primary is heir
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_a_connection_that_alone_is_dead_is_given_up_whichever_it_is(
+    cluster: Cluster, url: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in between keeps it up towards the server, and nothing arrives."""
+    monkeypatch.setattr(watching, "_LONGEST_COMMIT_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(postgres_store, "_LONGEST_READ_SECONDS", 0.5)
+    async with (
+        Link.to(f"127.0.0.1:{cluster.port}", Random(number)) as link,
+        serving(url.replace(f":{cluster.port}/", f":{link.port}/"), unavailable_wait=PATIENT) as store,
+    ):
+        await store.append_types("before")
+        async with store.stream_all_durable("s") as stream:
+            await stream.started()
+        await store.free("s")
+        link.connections[number].meets(DEAD)
+        async with asyncio.timeout(PATIENT.total_seconds()):
+            assert (await store.append_types("after")).last == 2
+            # Whichever of the pool's they get.
+            for cursor in (1, 0, 2):
+                assert (await store.reset("s", cursor)).cursor == cursor
+                assert (await store.query()).numbers == [1, 2]
+            await is_back(store)

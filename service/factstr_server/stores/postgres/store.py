@@ -62,7 +62,7 @@ from factstr_server.stores.stream_protocol import (
 _TRY_AGAIN_SECONDS: Final = 0.1
 
 _LONGEST_READ_SECONDS: Final = 30.0
-"""After which a read is given up, and the wait for a free connection: the server hangs."""
+"""After which a read is given up, a change before its COMMIT, and the wait for a free connection: the server hangs."""
 
 T = TypeVar("T")
 
@@ -260,8 +260,9 @@ class PostgresStore:
 
             async def transaction(connection: AsyncConnection) -> T:
                 nonlocal committing
-                await begin(connection, self._wait_seconds)
-                result = await change(connection)
+                async with asyncio.timeout(_LONGEST_READ_SECONDS):
+                    await begin(connection, self._wait_seconds)
+                    result = await change(connection)
                 committing = True
                 await connection.execute("COMMIT")
                 return result

@@ -12,7 +12,8 @@ Invariants:
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 from uuid import UUID
 
@@ -40,6 +41,9 @@ _ANNOUNCEMENTS_APART_SECONDS: Final = 0.02
 _LONGEST_SILENCE_SECONDS: Final = 10.0
 """After which a link is given up."""
 
+_LONGEST_COMMIT_SILENCE_SECONDS: Final = 30.0
+"""After which it is given up when the database waits for what a commit says all the time; a large one takes a while."""
+
 _CONNECT_AGAIN_SECONDS: Final = (0.1, 0.2, 0.4, 0.8)
 
 _log = logging.getLogger(__name__)
@@ -65,6 +69,8 @@ class Watch:
         self._look_now = asyncio.Event()
         self._announce_now = asyncio.Event()
         self._others = 0
+        self._commit_began: float | None = None
+        """When, by the loop's clock; None while none is under way."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, link: Link) -> None:
@@ -113,6 +119,15 @@ class Watch:
         """Tells other servers, if there are any, to look."""
         if self._others:
             self._announce_now.set()
+
+    @contextmanager
+    def over_commit(self) -> Iterator[None]:
+        """While a commit is under way, the link is given up also when the commit's connection alone is dead."""
+        self._commit_began = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._commit_began = None
 
     async def _keep(self) -> None:
         """Ends when it is cancelled."""
@@ -187,6 +202,8 @@ class Watch:
                 await self._beat(link)
                 heartbeat_due = loop.time() + HEARTBEAT_SECONDS
             end = await self._look(connection)
+            if self._commit_began and loop.time() - self._commit_began > _LONGEST_COMMIT_SILENCE_SECONDS:
+                await self._check_committing(link)
             self._others = end.other_servers
             if self.listener:
                 self.listener.head_seen(end.head)
@@ -197,6 +214,21 @@ class Watch:
         """A server that hangs answers no look, although its connections live: another one may be the primary now."""
         async with answered_within(connection, _LONGEST_SILENCE_SECONDS):
             return await self._continuity.look(connection)
+
+    async def _check_committing(self, link: Link) -> None:
+        """A commit may take long, in which the database works or waits. When it waits for this server instead, what one
+        of them has sent does not arrive. Raises TimeoutError.
+        """
+        if not self._location.listen:
+            return  # Behind a pooler nobody knows which connection of the database it is.
+        async with answered_within(link.watching, _LONGEST_SILENCE_SECONDS):
+            cursor = await link.watching.execute(
+                "SELECT FROM pg_stat_activity WHERE pid = %s AND (wait_event_type <> 'Client' "
+                "OR wait_event_type IS NULL OR state_change > clock_timestamp() - make_interval(secs => %s))",
+                (link.writing.info.backend_pid, _LONGEST_COMMIT_SILENCE_SECONDS),
+            )
+            if not await cursor.fetchall():
+                raise TimeoutError("what a commit says does not arrive")
 
     async def _beat(self, link: Link) -> None:
         """Says that this server lives; without it no lease of its counts. It does not wait for a standby: a server must

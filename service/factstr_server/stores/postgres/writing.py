@@ -102,7 +102,7 @@ class Writer:
     async def commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         """Raises Refusal; StoreDisconnected where the same group may be tried again."""
         link = self._watch.link()
-        with translated_errors():
+        with self._watch.over_commit(), translated_errors():
             try:
                 decision, outcomes, locked = await self._decide(link.writing, group)
                 if not any(isinstance(outcome, _STANDING) for outcome in outcomes):
