@@ -71,7 +71,8 @@ async def _hung(way: str, folder: Path, chance: Random) -> float:
         await link.mend()
         await large
         log = await whole_log(waits)
-        assert [len(batch.facts) for batch in log] == [2, 2, 2, 1, len(_LARGE)]
+        # On a busy machine the large one can be there before its server is stopped.
+        assert sorted(len(batch.facts) for batch in log) == [1, 2, 2, 2, len(_LARGE)]
         assert await whole_log(hangs) == log
     return seconds
 
