@@ -19,7 +19,7 @@ Panel = Mapping[str, str]
 
 _MEMORY: Final[Panel] = {
     "memory MiB": "resident",
-    "unexplained MiB": "of this, beside the newest facts, SQLite's caches, and what gRPC loses",
+    "unexplained MiB": "of this, beside facts, caches, and what gRPC loses",
     "tail MiB": "the newest facts, as the server counts them: at most 32",
     "SQLite's MiB": "SQLite's caches: at most 96",
 }
