@@ -88,7 +88,8 @@ async def _tried(cables: list[Cable], weather: Weather, chance: Random) -> Figur
         **dict(figures),
         "packets lost": sum(cable.lost for cable in cables),
         "leases moved": 1,
-        "longest move, dead cable, seconds": round(seconds, 1),
+        "late acknowledgements refused": 1,
+        "longest move of a lease, SQLite, dead cable, seconds": round(seconds, 1),
     }
 
 

@@ -20,6 +20,7 @@ from tests.postgres.fresh import fresh_url
 from tests.reliability.load.excuses import NETWORK_FAILS
 from tests.reliability.network.link import BLOCKED, DEAD, Link, Ways
 from tests.reliability.network.served import place_of, served, through
+from tests.reliability.network.together import together
 from tests.reliability.part import Figures, Trial
 from tests.sharing.servers import Remote
 from tests.sharing.writing import TRY_AGAIN_SECONDS
@@ -74,7 +75,7 @@ async def lost(folder: Path, chance: Random) -> dict[str, float]:
     stores = {"SQLite": lost_on_sqlite, "PostgreSQL": lost_on_postgres}
     for store in stores:
         (folder / store).mkdir(parents=True)
-    found = await asyncio.gather(*(try_(folder / store, chance) for store, try_ in stores.items()))
+    found = await together(try_(folder / store, chance) for store, try_ in stores.items())
     return {
         f"{store}, {way}": seconds
         for store, moved_on in zip(stores, found, strict=True)
@@ -160,7 +161,7 @@ async def lost_on_postgres(folder: Path, chance: Random) -> dict[str, float]:
 async def moved(losses: Sequence[Loss]) -> dict[str, float]:
     for _ in range(3):
         await losses[0].successor.append_types("a", "b")
-    seconds = await asyncio.gather(*map(seconds_to_move, losses))
+    seconds = await together(map(seconds_to_move, losses))
     return {loss.name: each for loss, each in zip(losses, seconds, strict=True)}
 
 

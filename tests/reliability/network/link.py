@@ -48,11 +48,11 @@ class Link:
     """Listens on a port of its own, and passes on to an address."""
 
     def __init__(self, host: str, port: int, chance: Random) -> None:
-        self.port = 0
         self.swallows = False
         """New connections are accepted, and get no further."""
         self._target = host, port
-        self._chance = chance
+        # Its own: how often it draws is the machine's matter.
+        self._chance = Random(chance.random())
         self._ways = Ways()
         self._server: asyncio.Server | None = None
         self._connections: dict[Connection, asyncio.Task[None]] = {}
@@ -95,12 +95,11 @@ class Link:
             self._server.close()
             self._server = None
 
-    def meets(self, ways: Ways, *, old: bool = True, new: bool = True) -> None:
-        """From now on connections meet this: those that are open, and those to come."""
+    def meets(self, ways: Ways, *, new: bool = True) -> None:
+        """From now on connections meet this: those that are open, and those to come, if they shall."""
         if new:
             self._ways = ways
-        if old:
-            self._each(lambda connection: connection.meets(ways))
+        self._each(lambda connection: connection.meets(ways))
 
     def cut(self) -> None:
         """Both ends of all connections are reset, and what was under way is lost."""

@@ -7,6 +7,7 @@ from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from tests.reliability.network.link import BLOCKED, DEAD, FREE, Link, Way, Ways
+from tests.reliability.network.together import together
 
 _SECONDS: Final = 2.0
 _LONG_SECONDS: Final = 15.0
@@ -39,23 +40,20 @@ class Storm:
 
     def __init__(self, links: Sequence[Breakable], weather: Weather, chance: Random) -> None:
         self.faults: Counter[str] = Counter()
-        self._links = links
-        self._left, self._longest = weather
-        self._chance = chance
+        self._weather = weather
+        # Each with draws of its own, so that they do not depend on who fails first.
+        self._links = [(link, Random(chance.random())) for link in links]
 
     async def over(self) -> None:
         """Begins it, and returns when all faults have been, and everything works again."""
-        async with asyncio.TaskGroup() as group:
-            for link in self._links:
-                group.create_task(self._break(link))
-        for link in self._links:
+        await together(self._break(number, *each) for number, each in enumerate(self._links))
+        for link, _ in self._links:
             await link.mend()
 
-    async def _break(self, link: Breakable) -> None:
-        while self._left:
-            self._left -= 1
-            await asyncio.sleep(self._chance.expovariate(4))
-            self.faults[await link.fail(self._chance, self._longest * self._chance.random() ** 2)] += 1
+    async def _break(self, number: int, link: Breakable, chance: Random) -> None:
+        for _ in range(number, self._weather.faults, len(self._links)):
+            await asyncio.sleep(chance.expovariate(4))
+            self.faults[await link.fail(chance, self._weather.longest * chance.random() ** 2)] += 1
 
 
 _Fault = Callable[[Link, Random, float], Awaitable[None]]

@@ -4,7 +4,6 @@ import pytest
 
 from tests.reliability.network.clients import used
 from tests.reliability.network.deadlines import deadlines
-from tests.reliability.network.hung import hung_commits
 from tests.reliability.network.packets import NotAllowed, isolated
 from tests.reliability.network.part import SIZES
 from tests.reliability.network.slowness import slow_subscribers
@@ -54,7 +53,3 @@ async def test_calls_on_dead_links_end_at_their_deadlines_and_their_keys_settle_
 
 async def test_a_subscriber_that_gets_a_few_bytes_at_a_time_holds_up_nobody(trial: Trial) -> None:
     await slow_subscribers(trial.folder, trial.chance())
-
-
-async def test_a_server_that_hangs_in_a_commit_holds_up_the_others_for_a_bounded_time(trial: Trial) -> None:
-    print(await hung_commits(trial.folder, trial.chance()))
