@@ -11,11 +11,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import AsyncConnection, sql
 
 from factstr_server.contract.query import CompiledQuery
 from factstr_server.stores.postgres.location import location_of
 from factstr_server.stores.postgres.lookup import BLOCK_BITS, ERA_BITS, lookup_expressions
+from factstr_server.stores.postgres.reading import Reader
+from factstr_server.stores.postgres.statements import Statements
 from tests.conformance.driver import Filter, Query, of_type, where
 from tests.postgres.fresh import server_url, with_schema
 from tests.stores.opened import compiled, opened
@@ -64,9 +66,9 @@ def log() -> Iterator["Log"]:
     url = with_schema(server_url(), f"t_{secrets.token_hex(8)}")
     location = location_of(url)
     with psycopg.connect(location.conninfo, autocommit=True) as connection:
-        made = Log(connection, location.schema)
+        made = Log(connection, url)
         try:
-            made.fill(url)
+            made.fill()
             yield made
         finally:
             made.run("DROP SCHEMA {schema} CASCADE")
@@ -75,17 +77,18 @@ def log() -> Iterator["Log"]:
 class Log:
     """A million facts, and how much a lookup in them touches."""
 
-    def __init__(self, connection: psycopg.Connection, schema: str) -> None:
+    def __init__(self, connection: psycopg.Connection, url: str) -> None:
         self.connection = connection
-        self.schema = schema
+        self.url = url
+        self.schema = location_of(url).schema
 
     def run(self, text: str, *parameters: object) -> psycopg.Cursor[Any]:
         schema = sql.Identifier(self.schema).as_string(self.connection)
         return self.connection.execute(text.replace("{schema}", schema).encode(), parameters or None)
 
-    def fill(self, url: str) -> None:
+    def fill(self) -> None:
         async def make_schema() -> None:
-            async with opened(url):
+            async with opened(self.url):
                 pass
 
         asyncio.run(make_schema())
@@ -199,3 +202,22 @@ def test_a_fresh_condition_looks_at_what_is_newer_alone(known: Log) -> None:
     wanted = compiled(where('{"half": true}'))
     assert known.candidates(wanted, after=FACTS - 1, descending=True, most=1) == [FACTS]
     assert known.pages(wanted, after=FACTS - 1, descending=True, most=1) < 100
+
+
+async def test_the_sequence_number_of_a_moment_is_found_without_compiling_plans(log: Log) -> None:
+    plans: list[str] = []
+    schema = Statements(log.schema)
+    async with await AsyncConnection.connect(location_of(log.url).conninfo, autocommit=True) as connection:
+        connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
+        for setting in (
+            "LOAD 'auto_explain'", "SET auto_explain.log_min_duration = 0", "SET auto_explain.log_analyze = on",
+            "SET auto_explain.log_nested_statements = on", "SET client_min_messages = log",
+        ):  # fmt: skip
+            await connection.execute(setting.encode())
+        assert await Reader(schema).sequence_number_at(connection, 500_000 * 1_000_000) == 500_000
+        assert any("head" in plan for plan in plans)
+        assert not any("JIT:" in plan for plan in plans)
+        # As it would be otherwise.
+        await connection.execute("DISCARD PLANS")
+        await connection.execute(schema("SELECT {schema}.sequence_number_at(now())"))
+        assert any("JIT:" in plan for plan in plans)

@@ -33,6 +33,14 @@ _MATCHED_HERE: Final = 64
 _MATCHED_HERE_BYTES: Final = 64 * 1024
 """More candidates than that are matched in a thread, so that the event loop goes on."""
 
+_SEQUENCE_NUMBER_AT: Final = """
+    WITH settings AS MATERIALIZED (SELECT set_config('jit', 'off', true))
+    SELECT {schema}.sequence_number_at(%s) FROM settings
+"""
+"""The function puts a price on walks through tables, for which PostgreSQL would compile even the read of the head's one
+row.
+"""
+
 Digest: TypeAlias = tuple[object, object]
 """When a fact was committed, and the digest of its framing."""
 
@@ -243,7 +251,7 @@ class Reader:
             wanted = moment(at)
         except OverflowError:
             return 0 if at < 0 else await self.head(connection)
-        cursor = await connection.execute(self._sql("SELECT {schema}.sequence_number_at(%s)"), (wanted,))
+        cursor = await connection.execute(self._sql(_SEQUENCE_NUMBER_AT), (wanted,))
         return _only(await cursor.fetchone())
 
     async def ages(self, connection: AsyncConnection, sequence_numbers: Sequence[int]) -> Ages:
