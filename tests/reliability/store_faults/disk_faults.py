@@ -11,6 +11,7 @@ SHORT: Final = 0
 """Instead of an error: a part of what was asked for is done."""
 
 SYNC: Final = "fsync"
+WAL_SYNC: Final = "fsync of a WAL"
 
 _SLOW_SECONDS: Final = 0.02
 _LONGEST_STALL_SECONDS: Final = 30.0
@@ -33,7 +34,8 @@ _KINDS: Final[Mapping[str, Mapping[str, Sequence[int]]]] = {
     "the disk is full": {"pwrite64": _FULL},
     "reads fail": {"pread64": _BROKEN},
     "writes fail": {"pwrite64": _BROKEN},
-    "syncs fail": {SYNC: (EIO,)},
+    "syncs fail": {SYNC: (EIO,), WAL_SYNC: (EIO,)},
+    "checkpoints fail": {SYNC: (EIO,)},
     "files cannot be opened": {"open": (EMFILE, EIO), "mmap": (ENOMEM,)},
     "anything fails": {
         "open": (EIO, ENOSPC),
@@ -44,9 +46,10 @@ _KINDS: Final[Mapping[str, Mapping[str, Sequence[int]]]] = {
         "unlink": (EIO,),
         "mmap": (ENOMEM,),
         SYNC: (EIO,),
+        WAL_SYNC: (EIO,),
     },
 }
-_NO_ERROR: Final[Mapping[str, Sequence[int]]] = {SYNC: ()}
+_NO_ERROR: Final[Mapping[str, Sequence[int]]] = {SYNC: (), WAL_SYNC: ()}
 
 TROUBLES: Final = (
     *(Trouble(name, one_in, errors) for name, errors in _KINDS.items() for one_in in (20, 3, 1)),

@@ -17,16 +17,14 @@ from typing import Final, NamedTuple
 import apsw
 
 from tests.reliability.store_faults.disk import Content, Disk, PowerLost
-from tests.reliability.store_faults.disk_faults import SHORT, SYNC, DiskFaults
+from tests.reliability.store_faults.disk_faults import SHORT, SYNC, WAL_SYNC, DiskFaults
 from tests.reliability.store_faults.interposing import PROTOTYPES, real_calls, replaced
 
-_CREATED_WITH_FOLDER: Final = ("-journal", "-wal")
+_WAL: Final = "-wal"
+_CREATED_WITH_FOLDER: Final = ("-journal", _WAL)
 """SQLite syncs the folder of such a file, when it has created it, together with the file."""
 
 _SHARED_MEMORY: Final = "-shm"
-
-_CHECKPOINT_PAGES: Final = 50
-"""Instead of 1,000, so that there are some in a short time."""
 
 
 class Mount:
@@ -57,6 +55,8 @@ class _Open(NamedTuple):
     mount: Mount
     content: Content | None
     """None: memory."""
+    sync: str
+    """What its sync is called, among calls that may fail."""
     folder_is_due: bool
 
 
@@ -96,7 +96,8 @@ class Mounts:
                     os.close(descriptor)
                     raise
                 due = bool(flags & os.O_CREAT) and name.endswith(_CREATED_WITH_FOLDER)
-                self._opened[descriptor] = _Open(mount, content, due)
+                sync = WAL_SYNC if name.endswith(_WAL) else SYNC
+                self._opened[descriptor] = _Open(mount, content, sync, due)
             return descriptor
 
         return mount.attempt("open", do)
@@ -155,10 +156,10 @@ class Mounts:
                 self._opened[descriptor] = opened._replace(folder_is_due=False)
             return 0
 
-        if not self._attempt(SYNC, descriptor, do):
+        opened = self._opened.get(descriptor)
+        if not self._attempt(opened.sync if opened else SYNC, descriptor, do):
             return apsw.SQLITE_OK
-        opened = self._opened[descriptor]
-        if opened.content:
+        if opened and opened.content:
             with suppress(PowerLost):
                 opened.mount.disk.fail_to_sync(opened.content)
         return apsw.SQLITE_IOERR_FSYNC
@@ -174,17 +175,9 @@ def _less(size: int) -> int:
     return max(1, size // 2)
 
 
-def _checkpoint_soon(connection: apsw.Connection) -> None:
-    connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
-
-
 @contextmanager
 def mounted() -> Iterator[Mounts]:
     """While it lasts, SQLite goes this way. No file of a disk is open before or after."""
     mounts = Mounts()
-    apsw.connection_hooks.append(_checkpoint_soon)
-    try:
-        with replaced({name: getattr(mounts, name) for name in PROTOTYPES}, mounts.sync):
-            yield mounts
-    finally:
-        apsw.connection_hooks.remove(_checkpoint_soon)
+    with replaced({name: getattr(mounts, name) for name in PROTOTYPES}, mounts.sync):
+        yield mounts

@@ -10,6 +10,7 @@ from unittest import mock
 
 from factstr_server.server import StartupError
 from factstr_server.stores.sqlite import database as sqlite_database
+from factstr_server.stores.sqlite import store as sqlite_store
 from tests.reliability.crash.sqlite import look_at
 from tests.reliability.load.excuses import STORE_FAILS
 from tests.reliability.load.workload import Workload
@@ -29,9 +30,13 @@ _CACHE_KIB: Final = 128
 """So little that SQLite reads all the time, and writes before it commits."""
 
 
+_CHECKPOINT_PAGES: Final = 50
+
+
 async def break_disks(rounds: int, trial: Trial, tally: Tally) -> None:
     caches = mock.patch.multiple(sqlite_database, _WRITER_CACHE_KIB=_CACHE_KIB, _READER_CACHE_KIB=_CACHE_KIB)
-    with mounted() as mounts, caches:
+    checkpoints = mock.patch.object(sqlite_store, "CHECKPOINT_PAGES", _CHECKPOINT_PAGES)
+    with mounted() as mounts, caches, checkpoints:
         for number in range(0, rounds, OF_A_LOG):
             folder = trial.folder / f"log-{number}"
             folder.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.reliability.part import Trial
 from tests.reliability.store_faults.disk import Disk
-from tests.reliability.store_faults.disk_faults import SHORT, SYNC, Trouble
+from tests.reliability.store_faults.disk_faults import SHORT, WAL_SYNC, Trouble
 from tests.reliability.store_faults.mounting import Mount, mounted
 
 LOSSES = 20
@@ -96,7 +96,7 @@ def test_a_new_name_may_be_lost_until_its_folder_is_synced(trial: Trial) -> None
     [
         ("pwrite64", ENOSPC, apsw.FullError),
         ("pwrite64", EIO, apsw.IOError),
-        (SYNC, EIO, apsw.IOError),
+        (WAL_SYNC, EIO, apsw.IOError),
         # To SQLite a file that cannot be read is a damaged one.
         ("pread64", EIO, apsw.CorruptError),
         ("open", EMFILE, apsw.CantOpenError),

@@ -2,27 +2,32 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
-from errno import EIO
+from contextlib import closing, suppress
+from errno import EIO, EMFILE
 from itertools import count
 from pathlib import Path
 from typing import Final
 
+import apsw
 import pytest
 
+from factstr_server.server import StartupError
 from factstr_server.stores.protocol import StoreError
+from factstr_server.stores.sqlite import store as sqlite_store
 from tests.conformance.direct import Direct
 from tests.conformance.driver import Appended, Failure, NewFact, Options, refused
 from tests.conformance.streams import Batch
+from tests.conformance.wire import Wire
 from tests.reliability.crash.sqlite import look_at
 from tests.reliability.part import Trial
-from tests.reliability.store_faults.disk_faults import STALLED, SYNC, Trouble
+from tests.reliability.store_faults.disk_faults import STALLED, SYNC, WAL_SYNC, Trouble
 from tests.reliability.store_faults.mounting import Mounts, mounted
 from tests.sharing.recording import whole_log
 from tests.stores.opened import url_of
 from tests.waiting import until
 
-SYNCS_FAIL: Final = Trouble("syncs fail", 1, {SYNC: (EIO,)})
+COMMITS_FAIL: Final = Trouble("commits fail", 1, {WAL_SYNC: (EIO,)})
+CHECKPOINTS_FAIL: Final = Trouble("checkpoints fail", 1, {SYNC: (EIO,)})
 
 EVERY: Final = 7
 """One moment of so many is tried."""
@@ -102,7 +107,7 @@ async def test_a_commit_whose_sync_failed_is_called_unknown_because_a_crash_may_
     disk = mounts.mount(trial.folder / "disk", chance)
     async with store_at(disk.folder) as store:
         await store.append(*wanted(0)[:1], key=wanted(0)[1])
-        disk.faults.begin(SYNCS_FAIL)
+        disk.faults.begin(COMMITS_FAIL)
         with refused("APPEND_OUTCOME_UNKNOWN"):
             await store.append(wanted(1)[0], key=wanted(1)[1])
         assert [batch.last for batch in look_at(disk.folder / "facts.db")] == [2, 4]
@@ -115,6 +120,64 @@ async def test_a_commit_whose_sync_failed_is_called_unknown_because_a_crash_may_
     after = mounts.mount(trial.folder / "after", chance, disk.disk.files_after_loss())
     async with store_at(after.folder) as store:
         assert [batch.last for batch in await whole_log(store)] == [2, 3, 5]
+
+
+async def test_a_file_that_fails_to_open_once_keeps_nobody_from_writing(
+    trial: Trial, mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = mounts.mount(trial.folder / "template", trial.chance())
+    async with store_at(template.folder) as store:
+        await store.append_types("a")
+    # What is there, as a killed server leaves it, SQLite opens for reading when it cannot open it for writing.
+    files = {"facts.db-wal": b"", "facts.db-shm": b""}
+    files["facts.db"] = (template.folder / "facts.db").read_bytes()
+    for failing in count(1):
+        disk = mounts.mount(trial.folder / f"disk-{failing}", trial.chance(failing), files)
+        opened = 0
+
+        def meet(call: str, failing: int = failing) -> int | None:
+            nonlocal opened
+            opened += call == "open"
+            return EMFILE if call == "open" and opened == failing else None
+
+        monkeypatch.setattr(disk.faults, "meet", meet)
+        server = Wire(url_of(disk.folder / "facts.db"), Options())
+        try:
+            await server.start()
+        except StartupError:
+            await server.start()
+        with suppress(Failure):
+            await server.append_types("b")
+        await server.append_types("c")
+        assert "a" in {fact.event_type for fact in (await server.query()).facts}
+        await server.stop()
+        if opened < failing:
+            break
+    assert failing > 3
+
+
+async def test_what_a_failed_checkpoint_may_have_lost_is_written_again_before_the_wal_is(
+    trial: Trial, mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_PAGES", 20)
+    chance = trial.chance()
+    for number in range(10):
+        disk = mounts.mount(trial.folder / f"disk-{number}", chance)
+        async with store_at(disk.folder) as store:
+            with closing(apsw.Connection(str(disk.folder / "facts.db"))) as reader:
+                # In the way of checkpoints, which write what was committed before it began, and sync nothing.
+                reader.execute("BEGIN; SELECT * FROM records").fetchall()
+                for _ in range(10):
+                    await store.append_types("a")
+            disk.faults.begin(CHECKPOINTS_FAIL)
+            await store.append_types("b")
+            assert disk.faults.met
+            disk.faults.end()
+            for _ in range(20):
+                await store.append_types("c")
+            disk.disk.lose_power()
+        after = mounts.mount(trial.folder / f"after-{number}", chance, disk.disk.files_after_loss())
+        assert len(look_at(after.folder / "facts.db")) == 31
 
 
 async def test_while_a_sync_stalls_nothing_is_acknowledged_and_everything_else_goes_on(

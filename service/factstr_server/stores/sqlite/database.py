@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -159,6 +159,25 @@ def _open(database: Path, application_id: int) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def apply_wal(database: Path) -> None:
+    """Writes all that the WAL holds into the database, also what was written there before. Needs the file alone. Raises
+    StoreError.
+
+    After a sync of the database has failed, the operating system may have forgotten what it did not write: also what an
+    earlier checkpoint has written, if it did not come to its end, because readers were in its way, and so synced
+    nothing. SQLite does not write that again. How far it has come it notes in memory that all connections share, and
+    this one shares none.
+    """
+    with (
+        told_of(database),
+        closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)) as alone,
+    ):
+        alone.set_busy_timeout(500)
+        alone.pragma("locking_mode", "EXCLUSIVE")
+        alone.pragma("user_version")  # opens the WAL
+        alone.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def open_reader(database: Path) -> apsw.Connection:

@@ -73,8 +73,10 @@ class QuickReads:
         return found
 
     def close(self) -> None:
+        """No read may be under way. The next one opens it again."""
         if self._connection:
             self._connection.close()
+        self._connection = self._reader = None
 
     def _open_reader(self) -> Reader:
         if self._reader is None:

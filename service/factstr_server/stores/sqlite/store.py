@@ -3,9 +3,14 @@
 One writer thread owns the writing connection. Reader threads own a read-only connection each; SQLite gives every read a
 snapshot, so that readers and the writer never wait for each other. The event loop has a connection for what is quickly
 read (`quick_reads`), and touches no other.
+
+What an I/O error may have made untrue is forgotten: the connection that met it is closed, and the next commit opens
+another one. After one that left more in doubt (a checkpoint that failed, a file that could only be opened for reading)
+all connections are closed, and the WAL is applied anew (`database.apply_wal`, docs/decisions/0036).
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,11 +44,13 @@ from factstr_server.stores.protocol import (
 )
 from factstr_server.stores.sqlite.database import (
     FileLock,
+    apply_wal,
     check_place,
     open_reader,
     open_writer,
     translated_errors,
 )
+from factstr_server.stores.sqlite.gate import Gate
 from factstr_server.stores.sqlite.quick_reads import QuickReads
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.streams import Holders, StreamWriter
@@ -59,6 +66,11 @@ from factstr_server.stores.stream_protocol import (
 )
 
 READER_THREADS: Final = 3
+
+CHECKPOINT_PAGES: Final = 1_000
+"""In the WAL: from there on every commit brings what it can of them to the database."""
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -80,6 +92,9 @@ class SqliteStore:
         self._quick = QuickReads(database, self._overflows)
         self._own = threading.local()
         self._readers: list[apsw.Connection] = []
+        self._gate = Gate()
+        self._wal_is_due = False
+        """To be applied anew, before anything else is written."""
         self._closed = False
 
     def watch(self, listener: StoreListener) -> None:
@@ -101,7 +116,9 @@ class SqliteStore:
         return await self._read(Reader.head)
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
-        if found := self._quick.read_context(query, window):
+        with self._gate.passed_at_once() as inside:
+            found = self._quick.read_context(query, window) if inside else None
+        if found:
             newest, page = found
         else:
             newest, page = await self._read(Reader.read_context, query, window)
@@ -197,6 +214,11 @@ class SqliteStore:
         """Where the file is gone, or another one is there, a new log would begin."""
         if not self._database.is_file():
             raise StoreError(f"{self._database} is gone; stop the server, and bring the file back")
+        if self._wal_is_due:
+            with self._gate.shut():
+                self._close_readers()
+                apply_wal(self._database)
+            self._wal_is_due = False
         writer = self._open_writer()
         if writer.info != self.info:
             writer.connection.close(force=True)
@@ -206,15 +228,19 @@ class SqliteStore:
     def _close(self) -> None:
         # A cancelled call may have left its read running: no connection is closed under it.
         self._reading.shutdown()
-        while self._readers:
-            self._readers.pop().close()
-        self._quick.close()
+        self._close_readers()
         if self._writer:
             self._writer.connection.close()
             self._writer = None
         if self._lock:
             self._lock.release()
             self._lock = None
+
+    def _close_readers(self) -> None:
+        while self._readers:
+            self._readers.pop().close()
+        self._own = threading.local()
+        self._quick.close()
 
     def _commit(self, group: Sequence[PreparedAppend | Advance]) -> list[Outcome]:
         with self._ready_writer(outcome_unknown) as writer:
@@ -235,15 +261,38 @@ class SqliteStore:
         try:
             with translated_errors(in_doubt):
                 yield self._writer
-        except Refusal as refusal:
-            if isinstance(refusal.__cause__, apsw.IOError):
-                # What this connection remembers may no longer be what the file holds: the next one reads it anew.
-                self._writer.connection.close(force=True)
-                self._writer = None
+        except (Refusal, apsw.Error) as failure:
+            cause = failure.__cause__ if isinstance(failure, Refusal) else failure
+            if isinstance(cause, apsw.Error):
+                # What this connection remembers may no longer be what the file holds: the next one reads it anew. What
+                # could only be opened for reading, others may hold open too.
+                self._drop_writer(apply_wal=isinstance(cause, apsw.ReadOnlyError))
             raise
+        self._checkpoint(self._writer)
+
+    def _checkpoint(self, writer: Writer) -> None:
+        """Of the commits so far nothing can fail any more."""
+        if writer.wal_pages < CHECKPOINT_PAGES:
+            return
+        try:
+            writer.connection.wal_checkpoint()
+        except apsw.IOError as failed:
+            _log.warning("%s cannot be written or synced: %s", self._database, failed)
+            self._drop_writer(apply_wal=True)
+        except apsw.Error:
+            pass  # A full disk: after the next commit it is tried again.
+
+    def _drop_writer(self, *, apply_wal: bool) -> None:
+        """The next commit opens another one."""
+        assert self._writer
+        self._wal_is_due |= apply_wal
+        # The last connection that is closed would try it once more, and remove the WAL.
+        self._writer.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._writer.connection.close(force=True)
+        self._writer = None
 
     def _read_here(self, read: Callable[..., T], *arguments: object) -> T:
-        with translated_errors(io_error):
+        with self._gate.passed(), translated_errors(io_error):
             if not hasattr(self._own, "reader"):
                 connection = open_reader(self._database)
                 self._readers.append(connection)

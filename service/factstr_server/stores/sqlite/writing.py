@@ -27,6 +27,10 @@ class Writer:
         self.connection = connection
         self._reader = Reader(connection)
         self._retention = idempotency_retention
+        self.wal_pages = 0
+        """After the last commit."""
+        # Instead of a checkpoint by SQLite itself, which tells nobody that it failed.
+        connection.set_wal_hook(self._wal_grew)
         store_id, history_id, self.acknowledgement_key = connection.execute(
             "SELECT store_id, history_id, acknowledgement_key FROM store"
         ).get
@@ -36,6 +40,10 @@ class Writer:
         """Whether a fact holds OVERFLOW: true before it can be read."""
         self._recent = RecentFacts(self.head_now)
         self._last_occurred_at = self._reader.occurred_at(self.head_now) if self.head_now else 0
+
+    def _wal_grew(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self.wal_pages = pages
+        return apsw.SQLITE_OK
 
     def version(self, query: CompiledQuery, after: int, searching: Searching | None) -> int | None:
         """One read's worth of candidates is looked at in the file, unless the search must come to its end."""
