@@ -13,6 +13,7 @@ that is longer holds what was written there.
 
 import threading
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
@@ -143,6 +144,14 @@ class Disk:
         with self._lock:
             self._change()
             content.fail_to_sync(self._chance)
+
+    def after_crash(self) -> "Disk":
+        """The same, when only those who used it have ended."""
+        disk = Disk({}, Random(self._chance.random()))
+        with self._lock:
+            books = self._names, self._durable_names, self._unsynced_names
+            disk._names, disk._durable_names, disk._unsynced_names = deepcopy(books)
+        return disk
 
     def files_after_loss(self) -> dict[str, bytes]:
         """What is found when the power is back."""

@@ -6,16 +6,23 @@ but is none of the disk's: nothing of it outlives a loss of power.
 """
 
 import os
+import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from ctypes import set_errno, string_at
+from contextlib import ExitStack, contextmanager, suppress
+from ctypes import addressof, create_string_buffer, get_errno, set_errno, string_at
 from errno import EIO
+from functools import wraps
 from pathlib import Path
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from unittest import mock
 
 import apsw
 
+from factstr_server.stores.sqlite import quick_reads as sqlite_quick_reads
+from factstr_server.stores.sqlite import store as sqlite_store
+from factstr_server.stores.sqlite import wal as sqlite_wal
 from tests.reliability.store_faults.disk import Content, Disk, PowerLost
 from tests.reliability.store_faults.disk_faults import SHORT, SYNC, WAL_SYNC, DiskFaults
 from tests.reliability.store_faults.interposing import PROTOTYPES, real_calls, replaced
@@ -26,13 +33,16 @@ _CREATED_WITH_FOLDER: Final = ("-journal", _WAL)
 
 _SHARED_MEMORY: Final = "-shm"
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Mount:
     """A disk at a folder."""
 
-    def __init__(self, folder: Path, files: Mapping[str, bytes], chance: Random) -> None:
+    def __init__(self, folder: Path, disk: Disk, chance: Random) -> None:
         self.folder = folder
-        self.disk = Disk(files, Random(chance.random()))
+        self.disk = disk
         self.faults = DiskFaults(Random(chance.random()))
 
     def attempt(self, call: str, do: Callable[[bool], int]) -> int:
@@ -74,7 +84,19 @@ class Mounts:
         folder = folder.resolve()
         for name, data in (files or {}).items():
             (folder / name).write_bytes(data)
-        self._by_folder[folder] = Mount(folder, files or {}, chance)
+        disk = Disk(files or {}, Random(chance.random()))
+        self._by_folder[folder] = Mount(folder, disk, chance)
+        return self._by_folder[folder]
+
+    def after_crash(self, before: Mount, folder: Path, chance: Random) -> Mount:
+        """What others find there, whoever still uses it as it was before: all that was written, synced or not."""
+        before.disk.lose_power()
+        folder.mkdir()
+        folder = folder.resolve()
+        for file in before.folder.iterdir():
+            if not file.name.endswith(_SHARED_MEMORY):
+                shutil.copy(file, folder)
+        self._by_folder[folder] = Mount(folder, before.disk.after_crash(), chance)
         return self._by_folder[folder]
 
     def _at(self, path: bytes) -> tuple[Mount | None, str]:
@@ -175,9 +197,88 @@ def _less(size: int) -> int:
     return max(1, size // 2)
 
 
+class _PythonsCalls:
+    """The same way for what a store does to a file by itself: instead of the module `os`, in its eyes."""
+
+    def __init__(self, mounts: Mounts) -> None:
+        self._mounts = mounts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: Path, flags: int) -> int:
+        return _checked(self._mounts.open(os.fsencode(path), flags, 0))
+
+    def close(self, descriptor: int) -> None:
+        self._mounts.close(descriptor)
+
+    def pread(self, descriptor: int, size: int, offset: int) -> bytes:
+        room = create_string_buffer(size)
+        read = _checked(self._mounts.pread64(descriptor, addressof(room), size, offset))
+        return room.raw[:read]
+
+    def pwrite(self, descriptor: int, data: bytes, offset: int) -> int:
+        copy = create_string_buffer(data, len(data))
+        return _checked(self._mounts.pwrite64(descriptor, addressof(copy), len(data), offset))
+
+    def fsync(self, descriptor: int) -> None:
+        if self._mounts.sync(descriptor):
+            raise OSError(EIO, os.strerror(EIO))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(get_errno(), os.strerror(get_errno()))
+    return result
+
+
+class _Connection(apsw.Connection):
+    """Opened and closed by one thread at a time.
+
+    APSW closes with Python's lock held. SQLite's file layer, whose calls go by Python here, opens and closes with locks
+    of its own: two threads would wait for each other.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        with _ONE_AT_A_TIME:
+            super().__init__(*arguments, **options)
+
+    def close(self, force: bool = False) -> None:
+        with _ONE_AT_A_TIME:
+            super().close(force)
+
+
+_ONE_AT_A_TIME: Final = threading.RLock()
+
+
+def _one_at_a_time(call: Callable[P, T]) -> Callable[P, T]:
+    @wraps(call)
+    def alone(*arguments: P.args, **options: P.kwargs) -> T:
+        # The event loop does not wait: it may be what ends a stall.
+        patience = 0 if threading.current_thread() is threading.main_thread() else -1
+        if not _ONE_AT_A_TIME.acquire(timeout=patience):
+            raise apsw.BusyError
+        try:
+            return call(*arguments, **options)
+        finally:
+            _ONE_AT_A_TIME.release()
+
+    return alone
+
+
 @contextmanager
 def mounted() -> Iterator[Mounts]:
     """While it lasts, SQLite goes this way. No file of a disk is open before or after."""
     mounts = Mounts()
-    with replaced({name: getattr(mounts, name) for name in PROTOTYPES}, mounts.sync):
+    with ExitStack() as stack:
+        stack.enter_context(replaced({name: getattr(mounts, name) for name in PROTOTYPES}, mounts.sync))
+        stack.enter_context(mock.patch.object(sqlite_wal, "os", _PythonsCalls(mounts)))
+        stack.enter_context(mock.patch.object(apsw, "Connection", _Connection))
+        for module, name in (
+            (sqlite_store, "open_reader"),
+            (sqlite_store, "open_writer"),
+            (sqlite_store, "apply_wal"),
+            (sqlite_quick_reads, "open_reader"),
+        ):
+            stack.enter_context(mock.patch.object(module, name, _one_at_a_time(getattr(module, name))))
         yield mounts

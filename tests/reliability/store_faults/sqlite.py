@@ -1,7 +1,6 @@
 """Servers on SQLite whose disk has faults and loses its power."""
 
 import shutil
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -57,7 +56,7 @@ class Computer:
         self._chance = chance
         self._machine = Machine()
         self._disks = 0
-        self._mount = self._new_disk({})
+        self._mount = mounts.mount(self._new_place(), chance)
 
     async def run(self, rounds: int) -> None:
         subject = Subject("a disk under SQLite", [self._machine.address], STORE_FAILS)
@@ -92,33 +91,30 @@ class Computer:
             await until(lambda: disk.lost, "it makes changes", seconds=_LONGEST_TROUBLE_SECONDS)
         except TimeoutError:
             disk.lose_power()
-        await self._replace_disk(disk.files_after_loss())
+        await self._stop()
+        self._replace(self._mounts.mount(self._new_place(), self._chance, disk.files_after_loss()))
         self._counts["losses of power"] += 1
 
     async def _crash(self) -> None:
         """What was written stands in the files, synced or not."""
-        self._mount.disk.lose_power()
-        files = {
-            file.name: file.read_bytes()
-            for file in self._mount.folder.iterdir()
-            if file.suffix in (".db", ".db-wal", ".db-journal")
-        }
-        await self._replace_disk(files)
+        before = self._mount
+        self._replace(self._mounts.after_crash(before, self._new_place(), self._chance))
+        before.faults.let_go()
+        await self._machine.stop()
         self._counts["crashes after trouble"] += 1
 
     async def _restart(self) -> None:
         await self._stop()
         self._counts["stops in trouble"] += 1
 
-    async def _replace_disk(self, files: Mapping[str, bytes]) -> None:
-        await self._stop()
+    def _replace(self, mount: Mount) -> None:
         self._counts.update(self._mount.faults.figures)
-        self._mount = self._new_disk(files)
+        self._mount = mount
 
-    def _new_disk(self, files: Mapping[str, bytes]) -> Mount:
-        """At a place of its own, so that whoever still uses the old one does no harm."""
+    def _new_place(self) -> Path:
+        """For a disk, so that whoever still uses the old one does no harm."""
         self._disks += 1
-        return self._mounts.mount(self._folder / f"disk-{self._disks}", self._chance, files)
+        return self._folder / f"disk-{self._disks}"
 
     async def _start(self) -> None:
         """With a disk in trouble it may not succeed at once."""

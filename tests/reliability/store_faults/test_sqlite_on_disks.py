@@ -180,6 +180,25 @@ async def test_what_a_failed_checkpoint_may_have_lost_is_written_again_before_th
         assert len(look_at(after.folder / "facts.db")) == 31
 
 
+async def test_a_commit_that_failed_and_is_found_after_a_crash_is_durable_before_anything_follows_it(
+    trial: Trial, mounts: Mounts
+) -> None:
+    chance = trial.chance()
+    for number in range(20):
+        disk = mounts.mount(trial.folder / f"disk-{number}", chance)
+        async with store_at(disk.folder) as store:
+            await store.append_types("a")
+            disk.faults.begin(COMMITS_FAIL)
+            with refused("APPEND_OUTCOME_UNKNOWN"):
+                await store.append_types("b", "b")
+            disk = mounts.after_crash(disk, trial.folder / f"crashed-{number}", chance)
+        async with store_at(disk.folder) as store:
+            assert (await store.append_types("c")).last == 4
+            disk.disk.lose_power()
+        after = mounts.mount(trial.folder / f"after-{number}", chance, disk.disk.files_after_loss())
+        assert [batch.last for batch in look_at(after.folder / "facts.db")] == [1, 3, 4]
+
+
 async def test_while_a_sync_stalls_nothing_is_acknowledged_and_everything_else_goes_on(
     trial: Trial, mounts: Mounts
 ) -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -16,6 +16,7 @@ import apsw
 from factstr_server.contract.errors import Refusal, store_corrupt, store_full, store_unavailable
 from factstr_server.stores.migration import schema_files
 from factstr_server.stores.protocol import StoreError
+from factstr_server.stores.sqlite.wal import renew_wal, wal_of
 
 APPLICATION_ID: Final = 0x46414354
 """Marks the file as ours ("FACT")."""
@@ -148,6 +149,9 @@ def _open(database: Path, application_id: int) -> apsw.Connection:
             connection.execute(
                 f"BEGIN IMMEDIATE; PRAGMA application_id = {application_id}; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)"
             )
+        else:
+            # A store's writer runs its checkpoints itself: SQLite tells nobody of one that failed.
+            connection.wal_autocheckpoint(0)
         _upgrade(connection, database, application_id)
     except apsw.NotADBError:
         connection.close()
@@ -161,31 +165,18 @@ def _open(database: Path, application_id: int) -> apsw.Connection:
     return connection
 
 
-def apply_wal(database: Path) -> None:
-    """Writes all that the WAL holds into the database, also what was written there before. Needs the file alone. Raises
-    StoreError.
-
-    After a sync of the database has failed, the operating system may have forgotten what it did not write: also what an
-    earlier checkpoint has written, if it did not come to its end, because readers were in its way, and so synced
-    nothing. SQLite does not write that again. How far it has come it notes in memory that all connections share, and
-    this one shares none.
-    """
-    with (
-        told_of(database),
-        closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)) as alone,
-    ):
-        alone.set_busy_timeout(500)
-        alone.pragma("locking_mode", "EXCLUSIVE")
-        alone.pragma("user_version")  # opens the WAL
-        alone.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-
-
 def open_reader(database: Path) -> apsw.Connection:
     connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
-    connection.set_busy_timeout(5_000)
-    connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
-    _keep_plans(connection)
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
+    try:
+        connection.set_busy_timeout(5_000)
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+        _keep_plans(connection)
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE_BYTES)
+        connection.pragma("user_version")  # Nothing is opened before it must.
+    except apsw.Error:
+        # Whoever holds the error would hold the connection, and with it the file.
+        connection.close()
+        raise
     return connection
 
 
@@ -193,11 +184,11 @@ def open_unchanged(database: Path) -> apsw.Connection:
     """For reading under the file's lock. Leaves nothing behind, not even beside the file, where that is possible: where
     its server has stopped in order, and all commits are in the file itself.
     """
-    file = database.resolve()
-    if file.with_name(file.name + "-wal").exists():
+    if wal_of(database).exists():
         return open_reader(database)
     return apsw.Connection(
-        f"file:{quote(str(file))}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        f"file:{quote(str(database.resolve()))}?immutable=1",
+        flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
     )
 
 
@@ -209,8 +200,7 @@ def open_beside_server(database: Path) -> apsw.Connection:
     if not database.is_file():
         raise StoreError(f"there is no store at {database}")
     check_single_name(database)
-    file = database.resolve()
-    if file.with_name(file.name + "-wal").exists() or not os.access(file.parent, os.W_OK):
+    if wal_of(database).exists() or not os.access(database.resolve().parent, os.W_OK):
         return open_unchanged(database)
     # A connection that may write takes away what it has made beside the file, unless a server uses it by then.
     return apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
@@ -264,9 +254,6 @@ def _keep_plans(connection: apsw.Connection) -> None:
 
 
 def _configure_writer(connection: apsw.Connection, database: Path) -> None:
-    # SQLite opens for reading what it cannot open for writing, if only for this moment.
-    if connection.readonly("main"):
-        raise StoreError(f"cannot open {database}: it cannot be written; check its permissions")
     connection.set_busy_timeout(5_000)
     _keep_plans(connection)
     # Without a limit the WAL file would keep the size of its largest moment for ever.
@@ -275,6 +262,22 @@ def _configure_writer(connection: apsw.Connection, database: Path) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").get != "wal":
         raise StoreError(f"{database} cannot use WAL here; put it on a local file system")
     connection.execute("PRAGMA synchronous = FULL")
+    _take_over(connection, database)
+
+
+def _take_over(connection: apsw.Connection, database: Path) -> None:
+    """What somebody else may have left: a WAL; or memory that connections share, opened for reading alone, because it
+    could not be opened for writing at that moment. So SQLite opens the file too.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        writable = not connection.readonly("main")
+    except apsw.ReadOnlyError:
+        writable = False
+    if not writable:
+        raise StoreError(f"cannot open {database}: it cannot be written; check its permissions")
+    renew_wal(database)
+    connection.execute("ROLLBACK")
 
 
 def check_application(connection: apsw.Connection, database: Path) -> bool:

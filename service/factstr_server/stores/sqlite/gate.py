@@ -52,4 +52,5 @@ class Gate:
     def _leave(self) -> None:
         with self._changed:
             self._inside -= 1
-            self._changed.notify_all()
+            if not self._open:
+                self._changed.notify_all()

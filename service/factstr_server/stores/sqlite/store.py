@@ -4,9 +4,9 @@ One writer thread owns the writing connection. Reader threads own a read-only co
 snapshot, so that readers and the writer never wait for each other. The event loop has a connection for what is quickly
 read (`quick_reads`), and touches no other.
 
-What an I/O error may have made untrue is forgotten: the connection that met it is closed, and the next commit opens
-another one. After one that left more in doubt (a checkpoint that failed, a file that could only be opened for reading)
-all connections are closed, and the WAL is applied anew (`database.apply_wal`, docs/decisions/0036).
+What an I/O error may have made untrue is forgotten (docs/decisions/0036): the connection that met it in a commit is
+closed, and the next commit opens another one. After a checkpoint that failed all connections are closed, and the WAL is
+applied anew.
 """
 
 import asyncio
@@ -44,16 +44,17 @@ from factstr_server.stores.protocol import (
 )
 from factstr_server.stores.sqlite.database import (
     FileLock,
-    apply_wal,
     check_place,
     open_reader,
     open_writer,
+    told_of,
     translated_errors,
 )
 from factstr_server.stores.sqlite.gate import Gate
 from factstr_server.stores.sqlite.quick_reads import QuickReads
 from factstr_server.stores.sqlite.reading import Reader
 from factstr_server.stores.sqlite.streams import Holders, StreamWriter
+from factstr_server.stores.sqlite.wal import apply_wal
 from factstr_server.stores.sqlite.writing import Writer
 from factstr_server.stores.stream_protocol import (
     AcquireOutcome,
@@ -193,6 +194,7 @@ class SqliteStore:
             self._writer = self._open_writer()
             self._lock.take_database()
         except StoreError:
+            self._close_readers()
             if self._writer:
                 self._writer.connection.close()
                 self._writer = None
@@ -205,6 +207,9 @@ class SqliteStore:
     def _open_writer(self) -> Writer:
         connection = open_writer(self._database)
         try:
+            if not self._readers:
+                # As long as one is open, a commit that failed is none to those that are opened after it.
+                self._readers.append(open_reader(self._database))
             return Writer(connection, self._options.idempotency_retention)
         except (apsw.Error, TypeError) as error:  # TypeError: a row that is always there is not
             connection.close(force=True)
@@ -215,14 +220,14 @@ class SqliteStore:
         if not self._database.is_file():
             raise StoreError(f"{self._database} is gone; stop the server, and bring the file back")
         if self._wal_is_due:
-            with self._gate.shut():
+            with self._gate.shut(), told_of(self._database):
                 self._close_readers()
                 apply_wal(self._database)
-            self._wal_is_due = False
         writer = self._open_writer()
         if writer.info != self.info:
             writer.connection.close(force=True)
             raise StoreError(f"{self._database} is another store than before; stop the server")
+        self._wal_is_due = False
         return writer
 
     def _close(self) -> None:
@@ -264,9 +269,8 @@ class SqliteStore:
         except (Refusal, apsw.Error) as failure:
             cause = failure.__cause__ if isinstance(failure, Refusal) else failure
             if isinstance(cause, apsw.Error):
-                # What this connection remembers may no longer be what the file holds: the next one reads it anew. What
-                # could only be opened for reading, others may hold open too.
-                self._drop_writer(apply_wal=isinstance(cause, apsw.ReadOnlyError))
+                # What this connection remembers may no longer be what the file holds: the next one reads it anew.
+                self._drop_writer()
             raise
         self._checkpoint(self._writer)
 
@@ -278,14 +282,14 @@ class SqliteStore:
             writer.connection.wal_checkpoint()
         except apsw.IOError as failed:
             _log.warning("%s cannot be written or synced: %s", self._database, failed)
-            self._drop_writer(apply_wal=True)
+            self._wal_is_due = True
+            self._drop_writer()
         except apsw.Error:
             pass  # A full disk: after the next commit it is tried again.
 
-    def _drop_writer(self, *, apply_wal: bool) -> None:
+    def _drop_writer(self) -> None:
         """The next commit opens another one."""
         assert self._writer
-        self._wal_is_due |= apply_wal
         # The last connection that is closed would try it once more, and remove the WAL.
         self._writer.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._writer.connection.close(force=True)
