@@ -180,6 +180,26 @@ async def test_what_a_failed_checkpoint_may_have_lost_is_written_again_before_th
         assert len(look_at(after.folder / "facts.db")) == 31
 
 
+async def test_after_a_failed_checkpoint_reads_go_on_while_another_process_keeps_appends_waiting(
+    trial: Trial, mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_PAGES", 1)
+    disk = mounts.mount(trial.folder / "disk", trial.chance())
+    async with store_at(disk.folder) as store:
+        await store.append_types("a")
+        with closing(apsw.Connection(str(disk.folder / "facts.db"))) as shell:
+            shell.execute("SELECT * FROM records").fetchall()
+            disk.faults.begin(CHECKPOINTS_FAIL)
+            assert (await store.append_types("b")).last == 2
+            disk.faults.end()
+            for _ in range(2):
+                with refused("STORE_UNAVAILABLE"):
+                    await store.append_types("c")
+                assert (await store.query()).numbers == [1, 2]
+        assert (await store.append_types("d")).last == 3
+        assert (await store.query()).numbers == [1, 2, 3]
+
+
 async def test_a_commit_that_failed_and_is_found_after_a_crash_is_durable_before_anything_follows_it(
     trial: Trial, mounts: Mounts
 ) -> None:

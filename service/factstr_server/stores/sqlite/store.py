@@ -96,6 +96,8 @@ class SqliteStore:
         self._gate = Gate()
         self._wal_is_due = False
         """To be applied anew, before anything else is written."""
+        self._told = ""
+        """Why the writer cannot be opened again."""
         self._closed = False
 
     def watch(self, listener: StoreListener) -> None:
@@ -262,7 +264,11 @@ class SqliteStore:
             try:
                 self._writer = self._open_writer_again()
             except StoreError as error:
+                if str(error) != self._told:  # Every append meets it.
+                    self._told = str(error)
+                    _log.warning("nothing can be written: %s", error)
                 raise store_unavailable("the database file cannot be opened again") from error
+            self._told = ""
         try:
             with translated_errors(in_doubt):
                 yield self._writer
