@@ -14,7 +14,7 @@ class Size(NamedTuple):
     postgres: int
 
 
-SIZES = {"quick": Size(6, 4), "nightly": Size(60, 30), "full": Size(300, 100)}
+SIZES = {"quick": Size(6, 3), "nightly": Size(60, 30), "full": Size(300, 100)}
 
 
 async def run(size: Size, trial: Trial) -> Figures:

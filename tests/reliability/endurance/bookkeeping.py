@@ -20,12 +20,23 @@ class Bookkeeping(ABC):
 
 
 class SqliteFiles(Bookkeeping):
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, pid: int) -> None:
+        """The server's."""
         self._database = database
+        self._descriptors = Path(f"/proc/{pid}/fd")
 
     async def look(self) -> Row:
         names = {"database MiB": self._database, "WAL MiB": Path(f"{self._database}-wal")}
-        return {name: path.stat().st_size / MIB for name, path in names.items()}
+        return {
+            **{name: path.stat().st_size / MIB for name, path in names.items()},
+            "files of the store": sum(map(self._is_ours, self._descriptors.iterdir())),
+        }
+
+    def _is_ours(self, descriptor: Path) -> bool:
+        try:
+            return str(descriptor.readlink()).startswith(str(self._database))
+        except FileNotFoundError:
+            return False  # Closed meanwhile.
 
 
 _TABLES: Final = ("head", "store", "servers", "durable_streams")

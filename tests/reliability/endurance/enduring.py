@@ -28,6 +28,8 @@ class Size(NamedTuple):
     load: float
     apart: float
     """Two samples."""
+    turns_per_second: float = 130.0
+    """Of all that call the server. It is about what two cores can do for both stores at once."""
 
 
 class Subject(NamedTuple):
@@ -42,7 +44,7 @@ Opened = Callable[[Path], AbstractAsyncContextManager[Subject]]
 async def sqlite(folder: Path) -> AsyncIterator[Subject]:
     database = folder / "facts.db"
     async with _watched(folder, url_of(database)) as watched:
-        yield Subject(watched, SqliteFiles(database))
+        yield Subject(watched, SqliteFiles(database, watched.process.pid))
     found = await asyncio.to_thread(verify_file, database, lambda *_: None)
     assert not found.findings, "\n".join(found.findings)
 
@@ -84,7 +86,7 @@ async def endure(name: str, size: Size, trial: Trial) -> Figures:
         address = subject.watched.process.address()
         sampler = Sampler(*subject, lambda said: trial.say(f"endurance, {name}: {said}"))
         async with Remote(address) as store, Remote(address) as rival:
-            mix = Mix(store, rival, trial.chance("mix", name))
+            mix = Mix(store, rival, trial.chance("mix", name), size.turns_per_second)
             await mix.fill()
             await mix.go(size.warm_up)
             before = await sampler.quiet()

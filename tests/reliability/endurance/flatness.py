@@ -34,6 +34,9 @@ BOUNDS: Final[Mapping[str, float]] = {
     "tail MiB": 32 + 3,
     "queued MiB": 8,
     "connections": 8,
+    # Two of each connection (one writes, three threads and the event loop read when they first must, and one is kept),
+    # shared memory, and two locks.
+    "files of the store": 6 * 2 + 3,
     # Nothing waits for anything in a transaction, but the machine may be slow.
     "longest transaction s": 10,
     "servers": 1,
@@ -46,6 +49,8 @@ BOUNDS: Final[Mapping[str, float]] = {
 _TASKS_OF_A_CALL: Final = 4
 _SPARE_DESCRIPTORS: Final = 40
 """Of connections that the client has left, and of which its garbage collector has not heard."""
+
+_OF_A_STORE: Final = ("connections", "files of the store")
 
 _SPARE_THREADS: Final = 4
 """Pools start some when they are busy: gRPC's, and the one for large requests. They start each but once."""
@@ -98,8 +103,8 @@ def kept(before: Look, after: Look) -> Iterator[str]:
     known, row = before.row, after.row
     most = {
         "tasks": known["tasks"],
-        # Those to a database come and go within their bound.
-        "descriptors": known["descriptors"] + row.get("connections", 0) - known.get("connections", 0),
+        # Those of a store come and go within their bound.
+        "descriptors": known["descriptors"] + sum(row.get(name, 0) - known.get(name, 0) for name in _OF_A_STORE),
         "threads": known["threads"] + _SPARE_THREADS,
         **dict.fromkeys(("open calls", "locks", "leases", "idle in transaction"), 0),
     }

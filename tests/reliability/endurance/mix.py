@@ -29,9 +29,6 @@ from tests.sharing.recording import whole_log
 from tests.sharing.servers import Remote
 from tests.sharing.writing import write_the_end
 
-TURNS_PER_SECOND: Final = 130.0
-"""Of all that call the server; most turns make several calls."""
-
 MOST_OPEN_CALLS: Final = 60
 """That it has at once."""
 
@@ -47,8 +44,9 @@ class Worker(Protocol):
 class Mix:
     """On one log, from its first fact to the end."""
 
-    def __init__(self, store: Remote, rival: Remote, chance: Random) -> None:
-        """`rival` is another connection to the same server."""
+    def __init__(self, store: Remote, rival: Remote, chance: Random, turns_per_second: float) -> None:
+        """`rival` is another connection to the same server. Most turns make several calls."""
+        self._turns_per_second = turns_per_second
         self._history = History()
         self._store, self._rival = store, rival
         self._chance = chance
@@ -84,7 +82,7 @@ class Mix:
 
     async def go(self, seconds: float) -> None:
         """Raises what anything of it has raised."""
-        pace, ending = Pace(TURNS_PER_SECOND), asyncio.Event()
+        pace, ending = Pace(self._turns_per_second), asyncio.Event()
         in_turn = [
             *(worker.work(pace, ending) for worker in self._workers),
             *(come_and_go(each, pace, ending, self._draws("come and go")) for each in self._pipelines),

@@ -5,7 +5,7 @@ import asyncio
 from tests.reliability.endurance.enduring import STORES, Size, endure
 from tests.reliability.part import Figures, Part, Trial
 
-SIZES = {"quick": Size(6, 54, 1), "nightly": Size(20, 580, 3), "full": Size(20, 1_780, 6)}
+SIZES = {"quick": Size(6, 54, 1, 40), "nightly": Size(20, 580, 3), "full": Size(20, 1_780, 6)}
 
 
 async def run(size: Size, trial: Trial) -> Figures:

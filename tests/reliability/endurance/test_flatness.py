@@ -16,6 +16,7 @@ QUIET: Row = {
     "threads": 15,
     "open calls": 0,
     "connections": 4,
+    "files of the store": 9,
     "locks": 0,
     "leases": 0,
     "idle in transaction": 0,
@@ -75,8 +76,9 @@ def test_one_that_is_left_when_the_load_has_gone_is_found(name: str) -> None:
     assert found(QUIET | {name: QUIET[name] + 1}) == [name]
 
 
-def test_a_connection_to_the_database_more_is_no_descriptor_that_is_left() -> None:
+def test_what_a_store_has_opened_meanwhile_is_no_descriptor_that_is_left() -> None:
     assert found(QUIET | {"descriptors": 41, "connections": 5}) == []
+    assert found(QUIET | {"descriptors": 42, "files of the store": 11}) == []
 
 
 def test_objects_that_are_left_are_found() -> None:

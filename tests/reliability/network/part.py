@@ -25,7 +25,7 @@ class Size(NamedTuple):
     moves: int
 
 
-SIZES = {"quick": Size(1, 1, 1, 20, 1), "nightly": Size(3, 2, 2, 40, 2), "full": Size(8, 4, 4, 60, 3)}
+SIZES = {"quick": Size(1, 1, 1, 12, 1), "nightly": Size(3, 2, 2, 40, 2), "full": Size(8, 4, 4, 60, 3)}
 
 
 async def run(size: Size, trial: Trial) -> Figures:

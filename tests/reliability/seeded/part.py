@@ -33,7 +33,7 @@ def _run(names: tuple[str, ...] | None, trial: Trial) -> Figures:
         trial.say(f"seeded: {bug.name} {'caught' if tries[bug.name] else 'NOT CAUGHT'}")
     missed = [name for name, number in tries.items() if not number]
     assert not missed, f"not caught: {', '.join(missed)}"
-    return {"tests that pass on the sound build": len(tests), "seeded bugs, all caught": len(bugs)}
+    return {"tests that pass on the sound build": len(tests), "seeded bugs, all caught": len(bugs), **tries}
 
 
 def _folder(trial: Trial, name: str) -> Path:

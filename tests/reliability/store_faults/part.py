@@ -19,7 +19,7 @@ class Size(NamedTuple):
     """Of each store."""
 
 
-SIZES = {"quick": Size(6, 5, 4), "nightly": Size(70, 20, 15), "full": Size(400, 60, 40)}
+SIZES = {"quick": Size(6, 3, 2), "nightly": Size(70, 20, 15), "full": Size(400, 60, 40)}
 
 
 async def run(size: Size, trial: Trial) -> Figures:
