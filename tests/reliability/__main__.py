@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,7 +86,7 @@ async def _all(given: argparse.Namespace) -> list[dict[str, Any]]:
                 )
                 code = await process.wait()
             if not figures.exists():
-                return {"part": part.name, "title": part.title, "error": f"it ended with {code}"}
+                return _begun(part, given) | {"error": f"it ended with {code}"}
             result: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
             return result
 
@@ -96,14 +97,7 @@ async def _alone(given: argparse.Namespace) -> int:
     """One part, in this process."""
     [part] = _chosen(given)
     seed = given.seed if given.seed is not None else random.SystemRandom().getrandbits(32)
-    result: dict[str, Any] = {
-        "part": part.name,
-        "title": part.title,
-        "preset": given.preset,
-        "seed": seed,
-        "commit": _commit(),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    result = _begun(part, given) | {"seed": seed}
     print(f"{part.name}: begins, --seed {seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"factstr-{part.name}-") as folder:
@@ -111,6 +105,7 @@ async def _alone(given: argparse.Namespace) -> int:
         try:
             result["figures"] = await part.run(part.sizes[given.preset], trial)
         except Exception as error:  # noqa: BLE001  (whatever it is, the promise was not kept)
+            traceback.print_exc()
             result["error"] = f"{type(error).__name__}: {error}"
             print(f"{part.name}: FAILED, --seed {seed}: {result['error']}", flush=True)
     result["seconds"] = round(time.monotonic() - began)
@@ -120,15 +115,30 @@ async def _alone(given: argparse.Namespace) -> int:
     return 1 if "error" in result else 0
 
 
+def _begun(part: Part[Any], given: argparse.Namespace) -> dict[str, Any]:
+    """What is known of a result before there is one."""
+    return {
+        "part": part.name,
+        "title": part.title,
+        "preset": given.preset,
+        "seed": given.seed,
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "seconds": 0,
+    }
+
+
 def _chosen(given: argparse.Namespace) -> list[Part[Any]]:
     return [part for part in PARTS if not given.only or part.name in given.only]
 
 
 def _commit() -> str:
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-    )
-    return asked.stdout.strip()
+    """Marked where files are changed; nothing where there is no git."""
+    words = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=, changed"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ def kept(before: Look, after: Look) -> Iterator[str]:
     most = {
         "tasks": known["tasks"],
         # Those of a store come and go within their bound.
-        "descriptors": known["descriptors"] + sum(row.get(name, 0) - known.get(name, 0) for name in _OF_A_STORE),
+        "descriptors": known["descriptors"]
+        + sum(row.get(name, 0) - known.get(name, 0) for name in _OF_A_STORE),
         "threads": known["threads"] + _SPARE_THREADS,
         **dict.fromkeys(("open calls", "locks", "leases", "idle in transaction"), 0),
     }

@@ -102,6 +102,11 @@ class Disk:
             self._left = after
             self.lost = not after
 
+    def keep_power(self) -> None:
+        """If it is not lost by now."""
+        with self._lock:
+            self._left = 0 if self.lost else None
+
     def check(self) -> None:
         """Raises PowerLost."""
         if self.lost:

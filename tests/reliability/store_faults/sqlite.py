@@ -25,6 +25,8 @@ _LONGEST_TROUBLE_SECONDS: Final = 0.4
 _MOST_CHANGES: Final = 200
 """After which the power is lost."""
 
+_MOST_CHANGES_OF_A_START: Final = 30
+
 _CACHE_KIB: Final = 128
 """So little that SQLite reads all the time, and writes before it commits."""
 
@@ -118,14 +120,28 @@ class Computer:
 
     async def _start(self) -> None:
         """With a disk in trouble it may not succeed at once."""
-        while True:
-            try:
-                await self._machine.start(url_of(self._database))
-                return
-            except StartupError:
-                self._counts["starts that failed"] += 1
-                if self._chance.random() < 0.5:
-                    self._mount.faults.end()
+        while not await self._starts():
+            disk = self._mount.disk
+            if disk.lost:
+                await self._stop()
+                self._replace(self._mounts.mount(self._new_place(), self._chance, disk.files_after_loss()))
+                self._counts["losses of power at a start"] += 1
+            elif self._chance.random() < 0.5:
+                self._mount.faults.end()
+
+    async def _starts(self) -> bool:
+        """Perhaps the power is lost meanwhile."""
+        disk = self._mount.disk
+        if self._chance.random() < 0.2:
+            disk.lose_power(self._chance.randrange(_MOST_CHANGES_OF_A_START))
+        try:
+            await self._machine.start(url_of(self._database))
+        except StartupError:
+            self._counts["starts that failed"] += 1
+            return False
+        finally:
+            disk.keep_power()
+        return not disk.lost
 
     async def _stop(self) -> None:
         self._mount.faults.let_go()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from errno import EIO, EMFILE
+from errno import EIO, EMFILE, ENOSPC
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -13,15 +13,20 @@ import pytest
 
 from factstr_server.server import StartupError
 from factstr_server.stores.protocol import StoreError
+from factstr_server.stores.sqlite import database as sqlite_database
+from factstr_server.stores.sqlite import restoring
 from factstr_server.stores.sqlite import store as sqlite_store
+from factstr_server.stores.sqlite.backing_up import back_up_file
+from factstr_server.stores.sqlite.database import open_writer
+from factstr_server.stores.sqlite.restoring import restore_file
 from tests.conformance.direct import Direct
-from tests.conformance.driver import Appended, Failure, NewFact, Options, refused
+from tests.conformance.driver import Appended, Failure, NewFact, Options, of_type, refused
 from tests.conformance.streams import Batch
 from tests.conformance.wire import Wire
 from tests.reliability.crash.sqlite import look_at
 from tests.reliability.part import Trial
 from tests.reliability.store_faults.disk_faults import STALLED, SYNC, WAL_SYNC, Trouble
-from tests.reliability.store_faults.mounting import Mounts, mounted
+from tests.reliability.store_faults.mounting import Mount, Mounts, mounted
 from tests.sharing.recording import whole_log
 from tests.stores.opened import url_of
 from tests.waiting import until
@@ -217,6 +222,82 @@ async def test_a_commit_that_failed_and_is_found_after_a_crash_is_durable_before
             disk.disk.lose_power()
         after = mounts.mount(trial.folder / f"after-{number}", chance, disk.disk.files_after_loss())
         assert [batch.last for batch in look_at(after.folder / "facts.db")] == [1, 3, 4]
+
+
+async def test_a_start_that_fails_brings_nothing_to_the_database_that_is_not_durable(
+    trial: Trial, mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = trial.chance()
+    for number in range(30):
+        disk = mounts.mount(trial.folder / f"disk-{number}", chance)
+        async with store_at(disk.folder) as store:
+            await store.append_types("a")
+        async with store_at(disk.folder) as store:
+            for _ in range(2):
+                await store.append([NewFact(payload=f'"{"x" * 3_000}"')])
+            disk.faults.begin(COMMITS_FAIL)
+            with refused("APPEND_OUTCOME_UNKNOWN"):
+                await store.append([NewFact(payload=f'"{"y" * 9_000}"')] * 2, key="known")
+            disk = mounts.after_crash(disk, trial.folder / f"crashed-{number}", chance)
+
+        def cannot_renew(database: Path, disk: Mount = disk) -> None:
+            disk.disk.lose_power(chance.randrange(3, 20))
+            raise StoreError(f"cannot write {database}")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite_database, "renew_wal", cannot_renew)
+            with pytest.raises(StoreError):
+                await store_at(disk.folder).start()
+        disk.disk.lose_power()
+        after = mounts.mount(trial.folder / f"after-{number}", chance, disk.disk.files_after_loss())
+        assert [batch.last for batch in look_at(after.folder / "facts.db")] in ([1, 2, 3], [1, 2, 3, 5])
+
+
+async def test_after_a_failed_checkpoint_nothing_is_read_that_it_may_have_lost(
+    trial: Trial, mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_PAGES", 60)
+    disk = mounts.mount(trial.folder / "disk", trial.chance())
+    database = disk.folder / "facts.db"
+    async with store_at(disk.folder) as store:
+        with closing(apsw.Connection(str(database))) as reader:
+            reader.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_FULL)
+            durable = database.read_bytes()
+            for _ in range(8):
+                await store.append([NewFact("a", payload=f'"{"x" * 6_000}"')])
+            # In the way of checkpoints, which write what was committed before it began, and sync nothing.
+            reader.execute("BEGIN; SELECT * FROM records").fetchall()
+            for _ in range(30):
+                await store.append_types("a")
+            assert database.read_bytes() != durable
+        disk.faults.begin(CHECKPOINTS_FAIL)
+        assert (await store.append_types("a")).last == 39
+        assert disk.faults.met
+        # The operating system drops from its memory what it takes for written: what is on the disk is read again.
+        database.write_bytes(durable.ljust(database.stat().st_size, b"\0"))
+        assert (await store.query()).numbers == [*range(1, 40)]
+        assert (await store.query(of_type("a"))).numbers == [*range(1, 40)]
+
+
+@pytest.mark.parametrize("fault", ["disk is full", "sync fails"])
+def test_a_restore_whose_last_checkpoint_fails_leaves_no_store(
+    trial: Trial, mounts: Mounts, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    disk = mounts.mount(trial.folder / "disk", trial.chance())
+    database, backup, restored = (disk.folder / name for name in ("facts.db", "backup", "restored.db"))
+    open_writer(database).close()
+    back_up_file(database, backup, lambda *_: None)
+    failing = CHECKPOINTS_FAIL if fault == "sync fails" else Trouble("full", 1, {"pwrite64": (ENOSPC,)})
+
+    def committed(*_: object) -> int:
+        disk.faults.begin(failing)
+        return apsw.SQLITE_OK
+
+    monkeypatch.setattr(restoring, "_begin_history", lambda connection: connection.set_wal_hook(committed))
+    with pytest.raises(StoreError):
+        restore_file(backup, restored, lambda *_: None)
+    assert disk.faults.met
+    assert not restored.exists()
 
 
 async def test_while_a_sync_stalls_nothing_is_acknowledged_and_everything_else_goes_on(

@@ -131,8 +131,11 @@ def open_copy(database: Path) -> apsw.Connection:
 
 
 def finish_copy(connection: apsw.Connection) -> None:
-    """All that was written is durable before the mark is gone, because a commit waits for the disk."""
+    """All that was written is durable before the mark is gone, because a commit waits for the disk. Then it is brought
+    to the file itself: SQLite does so when it is closed, but tells nobody that it failed. Raises apsw.Error.
+    """
     connection.execute(f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; COMMIT")
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def _open(database: Path, application_id: int) -> apsw.Connection:
@@ -254,11 +257,18 @@ def _keep_plans(connection: apsw.Connection) -> None:
 
 
 def _configure_writer(connection: apsw.Connection, database: Path) -> None:
+    # Whoever fails until the WAL is renewed leaves it as it is: it may hold a commit that is not durable.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.set_busy_timeout(5_000)
     _keep_plans(connection)
     # Without a limit the WAL file would keep the size of its largest moment for ever.
     connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}; PRAGMA journal_size_limit = 67108864")
-    check_application(connection, database)
+    try:
+        check_application(connection, database)
+    except StoreError:
+        # What is somebody else's is left as any reader of it leaves it, with nothing new beside it.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        raise
     if connection.execute("PRAGMA journal_mode = WAL").get != "wal":
         raise StoreError(f"{database} cannot use WAL here; put it on a local file system")
     connection.execute("PRAGMA synchronous = FULL")
@@ -275,9 +285,12 @@ def _take_over(connection: apsw.Connection, database: Path) -> None:
     except apsw.ReadOnlyError:
         writable = False
     if not writable:
-        raise StoreError(f"cannot open {database}: it cannot be written; check its permissions")
+        raise StoreError(
+            f"cannot open {database}: it cannot be written; check its permissions, and the limit of open files"
+        )
     renew_wal(database)
     connection.execute("ROLLBACK")
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
 
 
 def check_application(connection: apsw.Connection, database: Path) -> bool:

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -47,6 +47,7 @@ from factstr_server.stores.sqlite.database import (
     check_place,
     open_reader,
     open_writer,
+    told,
     told_of,
     translated_errors,
 )
@@ -97,7 +98,7 @@ class SqliteStore:
         self._wal_is_due = False
         """To be applied anew, before anything else is written."""
         self._told = ""
-        """Why the writer cannot be opened again."""
+        """The latest problem."""
         self._closed = False
 
     def watch(self, listener: StoreListener) -> None:
@@ -120,7 +121,7 @@ class SqliteStore:
 
     async def read_context(self, query: CompiledQuery, window: Window) -> ContextRead:
         with self._gate.passed_at_once() as inside:
-            found = self._quick.read_context(query, window) if inside else None
+            found = self._quick.read_context(query, window) if inside and not self._closed else None
         if found:
             newest, page = found
         else:
@@ -196,12 +197,7 @@ class SqliteStore:
             self._writer = self._open_writer()
             self._lock.take_database()
         except StoreError:
-            self._close_readers()
-            if self._writer:
-                self._writer.connection.close()
-                self._writer = None
-            self._lock.release()
-            self._lock = None
+            self._close_connections()
             raise
         self.info = self._writer.info
         self.acknowledgement_key = self._writer.acknowledgement_key
@@ -213,9 +209,12 @@ class SqliteStore:
                 # As long as one is open, a commit that failed is none to those that are opened after it.
                 self._readers.append(open_reader(self._database))
             return Writer(connection, self._options.idempotency_retention)
-        except (apsw.Error, TypeError) as error:  # TypeError: a row that is always there is not
+        except (apsw.CorruptError, TypeError) as error:  # TypeError: a row that is always there is not
             connection.close(force=True)
-            raise StoreError(f"cannot read {self._database}: {error}; restore it from a backup") from None
+            raise StoreError(f"cannot read {self._database}: {told(error)}; restore it from a backup") from None
+        except apsw.Error as error:
+            connection.close(force=True)
+            raise StoreError(f"cannot read {self._database}: {told(error)}") from None
 
     def _open_writer_again(self) -> Writer:
         """Where the file is gone, or another one is there, a new log would begin."""
@@ -235,9 +234,16 @@ class SqliteStore:
     def _close(self) -> None:
         # A cancelled call may have left its read running: no connection is closed under it.
         self._reading.shutdown()
-        self._close_readers()
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        with self._gate.shut():
+            self._close_readers()
         if self._writer:
-            self._writer.connection.close()
+            # To close it would do the same with Python's lock held; what fails here stays in the WAL.
+            with suppress(apsw.Error):
+                self._writer.connection.wal_checkpoint()
+            self._writer.connection.close(force=True)
             self._writer = None
         if self._lock:
             self._lock.release()
@@ -245,7 +251,7 @@ class SqliteStore:
 
     def _close_readers(self) -> None:
         while self._readers:
-            self._readers.pop().close()
+            self._readers.pop().close(force=True)
         self._own = threading.local()
         self._quick.close()
 
@@ -264,9 +270,7 @@ class SqliteStore:
             try:
                 self._writer = self._open_writer_again()
             except StoreError as error:
-                if str(error) != self._told:  # Every append meets it.
-                    self._told = str(error)
-                    _log.warning("nothing can be written: %s", error)
+                self._tell(f"nothing can be written: {error}")
                 raise store_unavailable("the database file cannot be opened again") from error
             self._told = ""
         try:
@@ -285,13 +289,24 @@ class SqliteStore:
         if writer.wal_pages < CHECKPOINT_PAGES:
             return
         try:
-            writer.connection.wal_checkpoint()
+            there, brought = writer.connection.wal_checkpoint()
+            writer.wal_pages = there - brought
         except apsw.IOError as failed:
-            _log.warning("%s cannot be written or synced: %s", self._database, failed)
+            self._tell(f"{self._database} cannot be written or synced: {told(failed)}")
             self._wal_is_due = True
             self._drop_writer()
-        except apsw.Error:
-            pass  # A full disk: after the next commit it is tried again.
+            # Those who open it from now on read in the WAL what the database may have lost.
+            with self._gate.shut():
+                self._close_readers()
+        except apsw.Error as failed:
+            # A full disk, most likely: after the next commit it is tried again.
+            self._tell(f"the WAL of {self._database} grows: {told(failed)}")
+
+    def _tell(self, problem: str) -> None:
+        """Whoever runs the server. Every append may meet it."""
+        if problem != self._told:
+            self._told = problem
+            _log.warning("%s", problem)
 
     def _drop_writer(self) -> None:
         """The next commit opens another one."""

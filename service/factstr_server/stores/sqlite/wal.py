@@ -25,15 +25,18 @@ def wal_of(database: Path) -> Path:
 
 def renew_wal(database: Path) -> None:
     """Makes durable what stands in the WAL, if there is one: also a commit that failed, which SQLite takes for one, and
-    for durable, when it opens the file after a crash. Nobody else may write it. Raises StoreError.
+    for durable, when it opens the file after a crash. And the WAL's name, whose sync SQLite tries, and does not mind
+    when it fails. Nobody else may write it. Raises StoreError.
     """
     wal = wal_of(database)
     try:
-        with _opened(wal) as file:
+        with _opened(wal, os.O_RDWR) as file:
             offset = 0
             while found := os.pread(file, _AT_ONCE_BYTES, offset):
                 offset += os.pwrite(file, found, offset)
             os.fsync(file)
+        with _opened(wal.parent, os.O_RDONLY) as folder:
+            os.fsync(folder)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -41,8 +44,8 @@ def renew_wal(database: Path) -> None:
 
 
 @contextmanager
-def _opened(wal: Path) -> Iterator[int]:
-    file = os.open(wal, os.O_RDWR | os.O_CLOEXEC)
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    file = os.open(path, flags | os.O_CLOEXEC)
     try:
         yield file
     finally:
@@ -57,7 +60,8 @@ def apply_wal(database: Path) -> None:
     write that again. How far it has come it notes in memory that all connections share. This one shares none.
     """
     with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)) as alone:
-        alone.set_busy_timeout(500)
+        # Nobody waits here: reads do meanwhile, and the next append tries again.
+        alone.set_busy_timeout(0)
         alone.pragma("locking_mode", "EXCLUSIVE")
         alone.pragma("user_version")  # SQLite opens nothing before it must.
         renew_wal(database)
