@@ -159,8 +159,8 @@ class Writer:
                     await self.repeat(self._chance.choice(self.answered))
                 return
 
-    async def repeat(self, before: Answered) -> None:
-        """The same request again is the same answer again, whatever has happened since."""
+    async def repeat(self, before: Answered) -> bool:
+        """The same request again is the same answer again, whatever has happened since. Gives whether there was one."""
         try:
             again = await self._send(before.facts, before.context, before.expected, before.key)
         except Failure as failure:
@@ -168,8 +168,9 @@ class Writer:
                 raise AssertionError(f"{failure} to {before}") from failure
             # It shares the fate of those that it would have been committed with.
             self._check_excused(failure)
-        else:
-            assert again == before.answer.as_repeat, f"{again} to {before}"
+            return False
+        assert again == before.answer.as_repeat, f"{again} to {before}"
+        return True
 
     async def _send(
         self, facts: Sequence[NewFact], context: Query | None, expected: int | None, key: str

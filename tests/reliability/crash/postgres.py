@@ -46,7 +46,7 @@ class Rounds:
         self._killed: Counter[str] = Counter()
 
     async def run(self, rounds: int) -> Counter[str]:
-        repeated = 0
+        retried = 0
         async with AsyncExitStack() as stack:
             for server in self._servers:
                 stack.callback(server.kill)
@@ -61,11 +61,13 @@ class Rounds:
                 await self._kill()
                 # Read and held to the history in one step of the loop: what is answered later is not known yet.
                 work.check_history(self._log())
-                repeated += await work.repeat_keys(2)
+                retried += await work.repeat_keys(2)
             await work.end()
             log = await work.verdict(stores[0])
             assert await work.verdict(stores[1]) == log == self._log()
-        return self._killed + Counter({**work.figures(), "keys sent again after a kill": repeated})
+        return self._killed + Counter(
+            {**work.figures(), "retries after a kill, answered as at first": retried}
+        )
 
     async def _kill(self) -> None:
         """And start it again."""

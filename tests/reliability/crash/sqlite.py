@@ -36,7 +36,7 @@ async def kill_servers(rounds: int, trial: Trial) -> Counter[str]:
 
 async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
     database = folder / "facts.db"
-    repeated, killed_at_start = 0, 1
+    retried, killed_at_start = 0, 1
     async with AsyncExitStack() as stack:
         server = MortalServer(folder, url_of(database))
         stack.callback(server.kill)
@@ -58,7 +58,7 @@ async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
                 killed_at_start += 1
                 work.check_history(look_at(database))
             await server.start()
-            repeated += await work.repeat_keys(3)
+            retried += await work.repeat_keys(3)
         await work.end()
         log = await work.verdict(store)
         await server.stop()
@@ -68,7 +68,7 @@ async def _one_log(rounds: int, folder: Path, chance: Random) -> Counter[str]:
             "SIGKILLs of the server, SQLite": rounds,
             "SIGKILLs of the server as it starts, SQLite": killed_at_start,
             **work.figures(),
-            "keys sent again after a kill": repeated,
+            "retries after a kill, answered as at first": retried,
         }
     )
 

@@ -20,11 +20,14 @@ from tests.reliability.load.pipelining import Pipeline
 from tests.reliability.part import Figures
 from tests.sharing.accounts import ACCOUNTS, SELECTIONS, accounts_of, logged, of_context
 from tests.sharing.recording import whole_log
-from tests.sharing.writing import Excused, Load, Writer, write_the_end
+from tests.sharing.writing import TRY_AGAIN_SECONDS, Answered, Excused, Load, Writer, write_the_end
 from tests.waiting import until
 
 ENDING_SECONDS = 60.0
 """For what is under way when nothing is done to the server any more. More than a lease lasts."""
+
+REPEATING_SECONDS = 30.0
+"""Until a server that serves has answered a retry. More than a connection is tried again after."""
 
 
 class Workload:
@@ -133,13 +136,15 @@ class Workload:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def repeat_keys(self, most: int) -> int:
-        """Sends some of the appends again that were acknowledged last, each of which must be answered as then."""
-        repeated = 0
+        """Sends some of the appends again that were acknowledged last, each until it is answered, which must be as
+        then. The servers serve, or are about to. Gives the number of answers.
+        """
+        answers = 0
         for writer in self.load.writers:
             for answered in list(writer.answered)[-most:]:
-                await writer.repeat(answered)
-                repeated += 1
-        return repeated
+                await _repeat(writer, answered)
+                answers += 1
+        return answers
 
     async def verdict(self, store: Driver) -> list[Batch]:
         """After the end: holds the log, its contexts, streams and cursors to all that was seen. Gives the log."""
@@ -179,6 +184,18 @@ class Workload:
             "leases": sum(len(each.leases) for each in self.consumptions),
             "acknowledgements refused": sum(each.refused for each in self.consumptions),
         }
+
+
+async def _repeat(writer: Writer, answered: Answered) -> None:
+    """A failure that is excused is no answer: right after a kill a connection fails at once, without a call."""
+    try:
+        async with asyncio.timeout(REPEATING_SECONDS):
+            while True:
+                if await writer.repeat(answered):
+                    return
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+    except TimeoutError:
+        raise AssertionError(f"no answer within {REPEATING_SECONDS} s to a retry of {answered}") from None
 
 
 def check_acknowledged(

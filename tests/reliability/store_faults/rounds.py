@@ -60,7 +60,7 @@ async def try_rounds(subject: Subject, count: int, trouble: Trouble, tally: Tall
             await _serves_again(work, tally)
             if look:
                 work.check_history(look())
-            tally.counts["keys sent again after trouble"] += await work.repeat_keys(1)
+            tally.counts["retries after trouble, answered as at first"] += await work.repeat_keys(1)
         await work.end()
         log = await work.verdict(stores[0])
         assert not look or look() == log
