@@ -210,7 +210,10 @@ class Load:
 
     def begin(self) -> None:
         self._going.set()
-        self._tasks = [asyncio.create_task(self._write(writer)) for writer in self.writers]
+        self._tasks = [
+            asyncio.create_task(self._write(writer), name=f"writer {n}")
+            for n, writer in enumerate(self.writers)
+        ]
 
     def pause(self) -> None:
         """What is under way goes on."""

@@ -72,13 +72,17 @@ class Workload:
         self._going.set()
         self.load.begin()
         self._writing = [
-            asyncio.create_task(each.write(self._ending, self._going)) for each in self.pipelines
+            asyncio.create_task(each.write(self._ending, self._going), name=f"pipeline {n}")
+            for n, each in enumerate(self.pipelines)
         ]
         # Two of a name, each at servers in an order of its own.
         rivals = (self._stores, self._stores[::-1])
         self._reading = [
-            *(asyncio.create_task(each.follow()) for each in self.followers),
-            *(asyncio.create_task(each.consume(rivals)) for each in self.consumptions),
+            *(
+                asyncio.create_task(each.follow(), name=f"live stream {n}")
+                for n, each in enumerate(self.followers)
+            ),
+            *(asyncio.create_task(each.consume(rivals), name=each.name) for each in self.consumptions),
         ]
 
     async def made(self, commits: int) -> None:
@@ -113,8 +117,9 @@ class Workload:
                 await write_the_end(self._stores[0], self.history, self._excused)
                 await asyncio.gather(*self._reading)
         except TimeoutError:
+            unended = [task.get_name() for task in self._tasks if task.cancelled() or not task.done()]
             await self._check_unended()
-            raise
+            raise TimeoutError(f"not at the end after {ENDING_SECONDS} s: {', '.join(unended)}") from None
         finally:
             await self.abandon()
 
