@@ -44,6 +44,8 @@ def _figures(results: Sequence[Result]) -> Iterator[str]:
         preset = "" if part["preset"] == "full" else f" ({part['preset']} only)"
         yield f"| **{part['title']}**{preset} | {_found(part)} | {when} |\n"
     yield "\n"
+    for plot in sorted(RUN.parent.glob("*.png")):
+        yield f"![{plot.stem.replace('-', ', ')}]({RUN.parent.name}/{plot.name})\n\n"
     for part in results:
         if part["part"] == SEEDED.name and "figures" in part:
             yield from _bugs(part["figures"])
