@@ -28,14 +28,16 @@ _MAKE: Final[LiteralString] = """
 CREATE ROLE served LOGIN;
 GRANT CREATE ON DATABASE postgres TO served;
 CREATE SCHEMA trouble;
-CREATE TABLE trouble.faults (place text, code text, one_in integer, seconds float);
+CREATE TABLE trouble.faults (place text, code text, one_in integer, seconds float, seed bigint);
+CREATE SEQUENCE trouble.asked;
 CREATE SEQUENCE trouble.met;
 CREATE FUNCTION trouble.meet() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     fault record;
 BEGIN
     FOR fault IN SELECT * FROM trouble.faults WHERE place = TG_ARGV[0] LOOP
-        IF random() * fault.one_in < 1 THEN
+        -- Instead of random(), which follows no seed of ours.
+        IF hashint8extended(nextval('trouble.asked'), fault.seed) % fault.one_in = 0 THEN
             -- Not undone with the transaction.
             PERFORM nextval('trouble.met');
             PERFORM pg_sleep(fault.seconds);
@@ -152,8 +154,8 @@ class FaultyDatabase:
         """How many there were."""
         before = await self._met()
         await self._superuser.execute(
-            "INSERT INTO trouble.faults VALUES (%s, %s, %s, %s)",
-            (place, code, self._chance.choice((1, 3, 20)), seconds),
+            "INSERT INTO trouble.faults VALUES (%s, %s, %s, %s, %s)",
+            (place, code, self._chance.choice((1, 3, 20)), seconds, self._chance.getrandbits(32)),
         )
         await self._a_while()
         await self._superuser.execute("DELETE FROM trouble.faults")
@@ -190,14 +192,15 @@ class FaultyDatabase:
     async def _signal(self, function: LiteralString) -> int:
         """To some of the sessions; how many."""
         cursor = await self._superuser.execute(
-            sql.SQL(
-                "SELECT count({function}(pid)) FROM pg_stat_activity WHERE usename = %s AND random() < %s"
-            ).format(function=sql.Identifier(function)),
-            (ROLE, self._chance.choice((0.3, 1.0))),
+            "SELECT pid FROM pg_stat_activity WHERE usename = %s ORDER BY backend_start", (ROLE,)
         )
-        row = await cursor.fetchone()
-        assert row
-        return int(row[0])
+        share = self._chance.choice((0.3, 1.0))
+        pids = [pid for (pid,) in await cursor.fetchall() if self._chance.random() < share]
+        for pid in pids:
+            await self._superuser.execute(
+                sql.SQL("SELECT {function}(%s)").format(function=sql.Identifier(function)), (pid,)
+            )
+        return len(pids)
 
     async def _no_connections(self, counts: Counter[str]) -> None:
         await self._superuser.execute("ALTER ROLE served CONNECTION LIMIT 0")
