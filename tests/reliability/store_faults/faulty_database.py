@@ -68,8 +68,8 @@ _CODES: Final = {
     "58030": "I/O errors",
     "53200": "out of memory",
     "40001": "serialization failures",
-    "XX000": "internal errors",
 }
+_DEFECT: Final = "XX000"
 
 _LONGEST_SECONDS: Final = 0.8
 """Of one trouble. Longer than servers wait for their store."""
@@ -84,7 +84,10 @@ KINDS: Final = (
     "no connections",
     "locks",
 )
-"""Of trouble; the more often, the likelier."""
+"""Of trouble that a server knows what to say of; the more often, the likelier."""
+
+DEFECTS: Final = "internal errors"
+"""The kind of trouble that it does not."""
 
 
 class FaultyDatabase:
@@ -132,6 +135,7 @@ class FaultyDatabase:
         """One time of it, from beginning to end."""
         kinds: Mapping[str, Callable[[Counter[str]], Awaitable[None]]] = {
             "errors": self._errors,
+            DEFECTS: self._defects,
             "slowness": self._slowness,
             "lost COMMITs": self._lost_commits,
             "ended sessions": self._ended_sessions,
@@ -145,6 +149,10 @@ class FaultyDatabase:
         code = self._chance.choice(list(_CODES))
         place = self._chance.choice(_PLACES)
         counts[f"PostgreSQL: {_CODES[code]}"] += await self._faults(place, code, 0)
+
+    async def _defects(self, counts: Counter[str]) -> None:
+        place = self._chance.choice(_PLACES)
+        counts["PostgreSQL: internal errors"] += await self._faults(place, _DEFECT, 0)
 
     async def _slowness(self, counts: Counter[str]) -> None:
         place = self._chance.choice(_PLACES)
