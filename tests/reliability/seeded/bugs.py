@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from typing import Final, NamedTuple, Self
 
 FOLDER: Final = Path(__file__).parent
@@ -70,7 +71,8 @@ class Ran(NamedTuple):
     output: str
 
 
-def run_test(test: str, service: Path, folder: Path) -> Ran:
+def run_test(test: str, service: Path, folder: Path, seed: int) -> Ran:
+    """The seed is the test's trial's."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "FACTSTR_REL"))
     }
@@ -80,7 +82,12 @@ def run_test(test: str, service: Path, folder: Path) -> Ran:
             *(f"--basetemp={folder / 'pytest'}", test),
         ],
         cwd=ROOT,
-        env={**environment, "PYTHONPATH": str(service), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **environment,
+            "PYTHONPATH": str(service),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "FACTSTR_RELIABILITY_SEED": str(seed),
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -92,11 +99,13 @@ def run_test(test: str, service: Path, folder: Path) -> Ran:
     return Ran(process.returncode == 0, process.stdout)
 
 
-def tries_until_caught(bug: Bug, folder: Path) -> int:
-    """0 where it was not caught. Raises AssertionError where the test fails otherwise than the bug's header says."""
+def tries_until_caught(bug: Bug, folder: Path, chance: Random) -> int:
+    """0 where it was not caught. Each try has a seed of its own. Raises AssertionError where the test fails otherwise
+    than the bug's header says.
+    """
     service = build(folder, bug)
     for number in range(1, TRIES + 1):
-        ran = run_test(bug.test, service, folder)
+        ran = run_test(bug.test, service, folder, chance.getrandbits(32))
         if not ran.passed:
             found = re.search(bug.says, ran.output)
             assert found, f"{bug.name}: {bug.test} fails, but does not say {bug.says}:\n{ran.output[-4_000:]}"

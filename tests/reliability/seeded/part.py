@@ -25,11 +25,11 @@ def _run(names: tuple[str, ...] | None, trial: Trial) -> Figures:
     assert imported_from(sound).is_relative_to(sound), "the copy is not what is imported"
     tests = sorted({bug.test for bug in bugs})
     for test in tests:
-        passed, output = run_test(test, sound, trial.folder / "sound")
+        passed, output = run_test(test, sound, trial.folder / "sound", trial.seed)
         assert passed, f"{test} fails without a bug:\n{output[-4_000:]}"
     tries: dict[str, int] = {}
     for bug in bugs:
-        tries[bug.name] = tries_until_caught(bug, _folder(trial, bug.name))
+        tries[bug.name] = tries_until_caught(bug, _folder(trial, bug.name), trial.chance(bug.name))
         trial.say(f"seeded: {bug.name} {'caught' if tries[bug.name] else 'NOT CAUGHT'}")
     missed = [name for name, number in tries.items() if not number]
     assert not missed, f"not caught: {', '.join(missed)}"
