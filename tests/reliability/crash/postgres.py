@@ -60,8 +60,10 @@ class Rounds:
                 await asyncio.sleep(self._chance.random() * 0.01)
                 await self._kill()
                 # Read and held to the history in one step of the loop: what is answered later is not known yet.
-                work.check_history(self._log())
+                log = self._log()
+                work.check_history(log)
                 retried += await work.repeat_keys(2)
+                await work.check_index(log)
             await work.end()
             log = await work.verdict(stores[0])
             assert await work.verdict(stores[1]) == log == self._log()

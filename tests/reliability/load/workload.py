@@ -5,11 +5,13 @@ rivals; each survives what it is excused for, and whatever else happens to it is
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from itertools import product
 from random import Random
+from typing import TypeVar
 
-from tests.conformance.driver import Driver, Fact
+from tests.conformance.driver import Answer, Driver, Fact, Failure, Query
 from tests.conformance.streams import Batch
 from tests.conformance.wire import Wire
 from tests.histories.history import History
@@ -20,14 +22,16 @@ from tests.reliability.load.pipelining import Pipeline
 from tests.reliability.part import Figures
 from tests.sharing.accounts import ACCOUNTS, SELECTIONS, accounts_of, logged, of_context
 from tests.sharing.recording import whole_log
-from tests.sharing.writing import TRY_AGAIN_SECONDS, Answered, Excused, Load, Writer, write_the_end
+from tests.sharing.writing import TRY_AGAIN_SECONDS, Excused, Load, Writer, write_the_end
 from tests.waiting import until
 
 ENDING_SECONDS = 60.0
 """For what is under way when nothing is done to the server any more. More than a lease lasts."""
 
-REPEATING_SECONDS = 30.0
-"""Until a server that serves has answered a retry. More than a connection is tried again after."""
+ANSWERING_SECONDS = 30.0
+"""For a server that serves. More than a connection is tried again after."""
+
+T = TypeVar("T")
 
 
 class Workload:
@@ -147,9 +151,27 @@ class Workload:
         answers = 0
         for writer in self.load.writers:
             for answered in list(writer.answered)[-most:]:
-                await _repeat(writer, answered)
+                await _answered(partial(writer.repeat, answered), f"a retry of {answered}")
                 answers += 1
         return answers
+
+    async def check_index(self, log: Sequence[Batch]) -> None:
+        """Holds queries to a log that may have grown since it was read. The servers serve, or are about to."""
+        facts = [fact for batch in log for fact in batch.facts]
+        store = self._chance.choice(self._stores)
+        for selection in SELECTIONS:
+            answer = await _answered(partial(self._query, store, selection.query), selection.name)
+            known = [fact for fact in answer.facts if fact.sequence_number <= len(facts)]
+            assert known == [*filter(selection.matches, facts)], f"index of {selection.name}"
+
+    async def _query(self, store: Driver, query: Query) -> Answer | None:
+        """None: it has failed as it may."""
+        try:
+            return await store.query(query)
+        except Failure as failure:
+            if not self._excused(failure):
+                raise
+            return None
 
     async def verdict(self, store: Driver) -> list[Batch]:
         """After the end: holds the log, its contexts, streams and cursors to all that was seen. Gives the log."""
@@ -191,16 +213,18 @@ class Workload:
         }
 
 
-async def _repeat(writer: Writer, answered: Answered) -> None:
-    """A failure that is excused is no answer: right after a kill a connection fails at once, without a call."""
+async def _answered(ask: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """Asks until there is an answer. A failure that is excused is none: right after a kill a connection fails at once,
+    without a call.
+    """
     try:
-        async with asyncio.timeout(REPEATING_SECONDS):
+        async with asyncio.timeout(ANSWERING_SECONDS):
             while True:
-                if await writer.repeat(answered):
-                    return
+                if answer := await ask():
+                    return answer
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
     except TimeoutError:
-        raise AssertionError(f"no answer within {REPEATING_SECONDS} s to a retry of {answered}") from None
+        raise AssertionError(f"no answer within {ANSWERING_SECONDS} s to {what}") from None
 
 
 def check_acknowledged(
