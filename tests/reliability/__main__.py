@@ -26,9 +26,9 @@ long load, upgrades; and seeded bugs, each of which must be caught. Each part
 runs in a process of its own, two at a time.
 """
 _EPILOG: Final = """\
-quick takes two minutes and is what the tests do; nightly half an hour; full an
-hour. It ends with 0 when every promise held, 1 when one was broken, 2 for wrong
-usage.
+quick takes three minutes and is what the tests do; full an hour and a half, on
+two cores; nightly about half of that. It ends with 0 when every promise held, 1
+when one was broken, 2 for wrong usage.
 """
 _AT_ONCE: Final = 2
 
