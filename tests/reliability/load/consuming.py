@@ -115,6 +115,11 @@ class Consumption:
         return self._ended.is_set()
 
     @property
+    def answered(self) -> int:
+        """Up to here somebody has acknowledged."""
+        return max((lease.answered for lease in self.leases), default=0)
+
+    @property
     def newest_epoch(self) -> int:
         """That anybody has seen."""
         return max((lease.epoch for lease in self.leases), default=0)
