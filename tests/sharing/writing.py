@@ -241,7 +241,7 @@ class Load:
         known = self.unavailable
         await until(lambda: self.unavailable > known, "the store is told to be away")
 
-    async def made(self, commits: int) -> None:
+    async def made(self, commits: int, *, seconds: float = 30) -> None:
         """Waits until so many more have been committed through each server."""
         before = [writer.committed for writer in self.writers]
 
@@ -251,7 +251,7 @@ class Load:
             more = [writer.committed - known for writer, known in zip(self.writers, before, strict=True)]
             return all(sum(more[server :: self._servers]) >= commits for server in range(self._servers))
 
-        await until(enough, "appends are committed through all servers")
+        await until(enough, "appends are committed through all servers", seconds=seconds)
 
     async def _write(self, writer: Writer) -> None:
         while not self._ending:

@@ -31,7 +31,7 @@ class Size(NamedTuple):
     appends: int
 
 
-SIZES = {"quick": Size(1, 200), "nightly": Size(15, 1_000), "full": Size(40, 1_500)}
+SIZES = {"quick": Size(1, 200), "nightly": Size(15, 1_000), "full": Size(30, 1_000)}
 
 
 async def run(size: Size, trial: Trial) -> Figures:
@@ -56,7 +56,7 @@ async def checked_history(url: str, folder: Path, servers: int, appends: int, ch
         stores = [await stack.enter_async_context(Remote(address)) for address in addresses]
         load = Load(stores, WRITERS, history, chance.random())
         load.begin()
-        await load.made(appends // servers)
+        await load.made(appends // servers, seconds=300)
         await load.end()
         logs = [await whole_log(store) for store in stores]
         for process in processes:
