@@ -211,7 +211,9 @@ class SqliteStore:
             return Writer(connection, self._options.idempotency_retention)
         except (apsw.CorruptError, TypeError) as error:  # TypeError: a row that is always there is not
             connection.close(force=True)
-            raise StoreError(f"cannot read {self._database}: {told(error)}; restore it from a backup") from None
+            raise StoreError(
+                f"cannot read {self._database}: {told(error)}; restore it from a backup"
+            ) from None
         except apsw.Error as error:
             connection.close(force=True)
             raise StoreError(f"cannot read {self._database}: {told(error)}") from None
