@@ -204,10 +204,33 @@ def test_a_fresh_condition_looks_at_what_is_newer_alone(known: Log) -> None:
     assert known.pages(wanted, after=FACTS - 1, descending=True, most=1) < 100
 
 
-async def test_the_sequence_number_of_a_moment_is_found_without_compiling_plans(log: Log) -> None:
+async def test_the_sequence_number_of_a_moment_is_looked_for_without_compiling_plans(log: Log) -> None:
+    url = location_of(log.url).conninfo
+    async with await AsyncConnection.connect(url, autocommit=True, options="-c jit=on") as connection:
+        assert (
+            await Reader(Statements(log.schema)).sequence_number_at(connection, 500_000 * 1_000_000)
+            == 500_000
+        )
+        # A function of its name, which tells how it was called, also where PostgreSQL was built without a compiler.
+        await connection.execute(
+            """
+            CREATE FUNCTION pg_temp.sequence_number_at(timestamptz) RETURNS bigint LANGUAGE plpgsql
+            AS $$ BEGIN RETURN (current_setting('jit') = 'off')::int; END $$
+            """
+        )
+        schema = Statements("pg_temp")
+        assert await Reader(schema).sequence_number_at(connection, 0) == 1
+        cursor = await connection.execute(schema("SELECT {schema}.sequence_number_at(now())"))
+        assert await cursor.fetchone() == (0,)
+
+
+async def test_where_postgresql_can_compile_plans_it_compiles_none_for_a_moment(log: Log) -> None:
     plans: list[str] = []
     schema = Statements(log.schema)
     async with await AsyncConnection.connect(location_of(log.url).conninfo, autocommit=True) as connection:
+        cursor = await connection.execute("SELECT pg_jit_available()")
+        if await cursor.fetchone() == (False,):
+            return  # There is no compiler in it, and often no auto_explain.
         connection.add_notice_handler(lambda notice: plans.append(notice.message_primary or ""))
         for setting in (
             "LOAD 'auto_explain'", "SET auto_explain.log_min_duration = 0", "SET auto_explain.log_analyze = on",
